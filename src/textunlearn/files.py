@@ -1,0 +1,96 @@
+"""Reading and writing files so that a crash never leaves half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from platformdirs import user_cache_path
+
+from textunlearn.errors import UserError
+from textunlearn.records import from_json, to_json
+
+R = TypeVar("R")
+
+
+def cache_dir(*parts: str) -> Path:
+    """A folder below the user's cache (``TEXTUNLEARN_CACHE`` overrides), created if missing."""
+    root = Path(os.environ.get("TEXTUNLEARN_CACHE") or user_cache_path("textunlearn"))
+    path = root.joinpath(*parts)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it into place, synced to disk, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def write_records(path: Path, records: Iterable[Any]) -> None:
+    write_text(path, "".join(to_json(record) + "\n" for record in records))
+
+
+def read_records(path: Path, cls: type[R]) -> list[R]:
+    """Records of a JSON lines file. A last line that a crash cut short (no newline) is left out; any other bad line is an error."""
+    if not path.exists():
+        return []
+    out: list[R] = []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        if line:
+            try:
+                out.append(from_json(cls, line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(f"{path} line {number} is not a {cls.__name__} record: {error}; delete that line") from None
+    return out
+
+
+def append_records(path: Path, records: Iterable[Any]) -> None:
+    """Append and sync. A torn last line left by a crash is cut off first, so that appending never joins onto it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(max(0, size - (1 << 20)))
+            tail = file.read()
+            if not tail.endswith(b"\n"):
+                file.truncate(size - (len(tail) - tail.rfind(b"\n") - 1))
+        file.seek(0, os.SEEK_END)
+        file.write("".join(to_json(record) + "\n" for record in records).encode())
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,42 @@
+"""Attacks: a request in, what the model is shown out. One file an attack, or one small family of them.
+
+An attack changes how a request is put, never what it asks: all its words stay, in the text or in the image. To add one,
+write a file here (or name a module under the entry point ``textunlearn.plugins``)::
+
+    @ATTACKS.register("shout")
+    def shout(prompt: Prompt) -> Shown:
+        return Shown(prompt.text.upper())
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from textunlearn.records import Prompt
+from textunlearn.registry import Registry
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the model sees of one request."""
+
+    text: str
+    """The user's turn; "" if the image is all there is."""
+    image: Image.Image | None = None
+    """RGB image shown before the text."""
+    prefill: str = ""
+    """Words put at the start of the model's own turn."""
+
+
+class Attack(Protocol):
+    """A pure function: the same prompt gives the same words and pixels on every call and machine (pixels: with the same
+    FreeType). Randomness comes from a hash of ``prompt.id``. UserError if this prompt cannot be put that way."""
+
+    def __call__(self, prompt: Prompt, /) -> Shown: ...
+
+
+ATTACKS: Registry[Attack] = Registry("attack", "textunlearn.attacks")

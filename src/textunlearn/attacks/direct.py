@@ -1,0 +1,11 @@
+"""The request as it stands: the baseline of every attack."""
+
+from __future__ import annotations
+
+from textunlearn.attacks import ATTACKS, Shown
+from textunlearn.records import Prompt
+
+
+@ATTACKS.register("direct")
+def direct(prompt: Prompt) -> Shown:
+    return Shown(prompt.text)

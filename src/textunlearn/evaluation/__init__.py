@@ -1,0 +1,1 @@
+"""What is asked of a model (suites), its answers, and the statistics over them."""

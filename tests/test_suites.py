@@ -1,0 +1,150 @@
+"""Suites choose the same balanced prompts everywhere and write each image once."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pydantic
+import pytest
+from PIL import Image
+
+from textunlearn.attacks import ATTACKS
+from textunlearn.errors import UserError
+from textunlearn.evaluation.suites import (
+    DEFAULT_SUITES,
+    Suite,
+    build_cases,
+    case_set_hash,
+    pick,
+    pixel_hash,
+    select,
+    write_image,
+)
+from textunlearn.files import read_records, write_records
+from textunlearn.records import Case, Prompt
+
+
+def prompts(n: int, source: str = "made_up", form: str = "question", category: str = "") -> list[Prompt]:
+    texts = (f"How do I take apple {i} from the {category or form} tree?" for i in range(n))
+    return [Prompt(text, "harmful", source, form, category) for text in texts]
+
+
+def suite(**changes: object) -> Suite:
+    default = {"name": "s", "source": "made_up", "attack": "direct", "limit": 8, "title": "T"}
+    return Suite.model_validate(default | changes)
+
+
+def test_pick_does_not_depend_on_order_or_repeats_and_grows_by_appending() -> None:
+    pool = prompts(40)
+    shuffled = random.Random(1).sample(pool + pool[:10], 50)
+    assert pick(pool, 12) == pick(shuffled, 12)
+    assert pick(pool, 13)[:12] == pick(pool, 12)
+    assert pick(pool, 12) != pool[:12]  # not simply the first
+    assert len(pick(pool, 99)) == 40
+
+
+def test_pick_is_balanced_over_sources_then_forms_then_categories() -> None:
+    pool = [
+        *prompts(100, "a", "question", "theft"),
+        *prompts(20, "a", "question", "noise"),
+        *prompts(9, "a", "list", "mess"),
+        *prompts(30, "b", "keyword", "dust"),
+    ]
+    chosen = pick(pool, 32)
+    assert Counter(p.source for p in chosen) == {"a": 16, "b": 16}
+    assert Counter((p.form, p.category) for p in chosen if p.source == "a") == {
+        ("question", "theft"): 4, ("question", "noise"): 4, ("list", "mess"): 8,
+    }  # fmt: skip
+    # a group that runs out leaves its share to the others
+    assert Counter(p.source for p in pick(pool, 100)) == {"a": 70, "b": 30}
+
+
+def test_pick_of_repeats_with_other_labels_is_the_same_in_any_order() -> None:
+    twins = [Prompt("Same words", "harmful", "b"), Prompt("Same words", "harmful", "a"), *prompts(5)]
+    assert pick(twins, 9) == pick(twins[::-1], 9)
+    assert len(pick(twins, 9)) == 6
+
+
+def test_select_leaves_out_long_and_undrawable_prompts_and_counts_them() -> None:
+    pool = [*prompts(5), Prompt("long " * 30, "harmful", "made_up"), Prompt("Bake a 菓", "harmful", "made_up")]
+    selection = select(suite(attack="typography_short", limit=3, max_chars=100), pool)
+    assert (len(selection.prompts), selection.pool, selection.left_out) == (3, 7, 2)
+    assert select(suite(), pool).left_out == 0
+    with pytest.raises(UserError, match=r"'s' has nothing to show.*raise max_chars"):
+        select(suite(max_chars=3), pool)
+
+
+def test_typed_cases_are_pinned(tmp_path: Path) -> None:
+    cases = build_cases(suite(attack="jailbreak_wrapper"), prompts(20), tmp_path)
+    assert [c.suite for c in cases] == ["s"] * 8
+    assert all(c.image == "" and c.prompt.text in c.text for c in cases)
+    assert case_set_hash(cases) == "a35cb3a1ca37e378"
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawn_cases_are_pinned_but_for_their_pixels(tmp_path: Path) -> None:
+    build = suite(attack="figstep", limit=4, max_chars=100)
+    cases = build_cases(build, prompts(9), tmp_path)
+    assert case_set_hash(cases, pixels=False) == "245685d9d40f5a97"
+    assert case_set_hash(cases) != case_set_hash(cases, pixels=False)
+    for case in cases:
+        image = Image.open(tmp_path / case.image)
+        assert pixel_hash(image) == case.image_sha256
+        assert Path(case.image) == Path("images", f"{case.image_sha256[:16]}.png")
+    assert len({case.id for case in cases}) == 4
+
+
+def test_building_again_gives_the_same_bytes_and_hash(tmp_path: Path) -> None:
+    build = suite(attack="typography_bare", limit=3)
+    one, two = (build_cases(build, prompts(9), tmp_path / name) for name in ("one", "two"))
+    assert one == two and case_set_hash(one) == case_set_hash(two)
+    files = {name: {f.name: f.read_bytes() for f in (tmp_path / name / "images").iterdir()} for name in ("one", "two")}
+    assert files["one"] == files["two"] and len(files["one"]) == 3
+    write_records(tmp_path / "cases.jsonl", one)
+    assert read_records(tmp_path / "cases.jsonl", Case) == one
+
+
+def test_the_same_picture_is_written_once_and_without_metadata(tmp_path: Path) -> None:
+    short = build_cases(suite(attack="typography_short", limit=3), prompts(9), tmp_path)
+    bare = build_cases(suite(attack="typography_bare", limit=3), prompts(9), tmp_path)
+    assert [c.image for c in short] == [c.image for c in bare]
+    assert len(list((tmp_path / "images").iterdir())) == 3
+    image = Image.new("RGB", (5, 5))
+    image.save(tmp_path / "in.png", icc_profile=b"somebody's screen")
+    relative, sha256 = write_image(Image.open(tmp_path / "in.png"), tmp_path)
+    assert sha256 == pixel_hash(image)
+    assert "icc_profile" in Image.open(tmp_path / "in.png").info
+    assert Image.open(tmp_path / relative).info == {}
+
+
+def test_case_set_hash_sees_every_part_and_the_order(tmp_path: Path) -> None:
+    pool = prompts(9)
+    base = case_set_hash(build_cases(suite(), pool, tmp_path))
+    assert case_set_hash(build_cases(suite(name="other", title="U"), pool, tmp_path)) == base
+    assert case_set_hash(build_cases(suite(attack="prefill"), pool, tmp_path)) != base
+    assert case_set_hash(build_cases(suite(attack="cue_what"), pool, tmp_path)) != base
+    assert case_set_hash(build_cases(suite(attack="blank_image"), pool, tmp_path)) != base
+    assert case_set_hash(build_cases(suite(), pool, tmp_path)[::-1]) != base
+
+
+def test_default_suites_name_real_attacks_and_differ() -> None:
+    assert len({s.name for s in DEFAULT_SUITES}) == len(DEFAULT_SUITES)
+    assert len({s.title for s in DEFAULT_SUITES}) == len(DEFAULT_SUITES)
+    for one in DEFAULT_SUITES:
+        ATTACKS.get(one.attack)
+    drawn = {s.name for s in DEFAULT_SUITES if s.max_chars}
+    assert drawn == {s.name for s in DEFAULT_SUITES if s.attack == "figstep" or s.attack.startswith("typography")}
+    assert suite(source="harmbench+strongreject").sources == ("harmbench", "strongreject")
+
+
+@pytest.mark.parametrize("changes", [{"limit": 0}, {"name": "a/b"}, {"colour": "red"}, {"max_chars": -1}])
+def test_bad_suites_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        suite(**changes)
+
+
+def test_unknown_attack_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no attack called 'telepathy'"):
+        build_cases(suite(attack="telepathy"), prompts(3), tmp_path)

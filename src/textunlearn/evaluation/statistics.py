@@ -1,0 +1,120 @@
+"""Rates with intervals, means over seeds, paired tests, and correction for a judge's known error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textunlearn.errors import UserError
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``k`` of ``n``, with the Wilson score interval at 95 % (None everywhere when n is 0).
+
+    ``k`` may be a fraction (a mean count over runs). ValueError unless 0 <= k <= n.
+    """
+
+    k: float
+    n: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.k <= self.n:
+            raise ValueError(f"a rate needs 0 <= k <= n, not {self.k} of {self.n}")
+
+    @property
+    def value(self) -> float | None:
+        """k / n, from 0 to 1."""
+        return self.k / self.n if self.n else None
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return self._interval()[0]
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return self._interval()[1]
+
+    def _interval(self) -> tuple[float | None, float | None]:
+        if not self.n:
+            return None, None
+        from statsmodels.stats.proportion import proportion_confint
+
+        low, high = proportion_confint(self.k, self.n, alpha=1 - CONFIDENCE, method="wilson")
+        # Rounding can put the ends a hair outside the rate at 0 and n.
+        return (0.0 if self.k == 0 else float(low)), (1.0 if self.k == self.n else float(high))
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """k, n, rate, low, high."""
+        low, high = self._interval()
+        return {"k": self.k, "n": self.n, "rate": self.value, "low": low, "high": high}
+
+
+def mean_over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean and 95 % t interval (n - 1 degrees of freedom) of one value a seed; no interval (None) from a single seed.
+
+    ValueError without values.
+    """
+    if not values:
+        raise ValueError("a mean needs at least one value")
+    from statistics import fmean, stdev
+
+    mean = fmean(values)
+    if len(values) == 1:
+        return mean, None, None
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return mean, mean - half, mean + half
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """McNemar's exact test over pairs of yes/no: how many went each way, and the two-sided p value."""
+
+    gained: int
+    """No before, yes after."""
+    lost: int
+    """Yes before, no after."""
+    same: int
+    p: float
+
+
+def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Paired:
+    """Exact (binomial) McNemar test on the same cases before and after. ValueError when the lengths differ."""
+    from statsmodels.stats.contingency_tables import mcnemar as test
+
+    pairs = list(zip(before, after, strict=True))
+    gained = sum(b and not a for a, b in pairs)
+    lost = sum(a and not b for a, b in pairs)
+    yes, no = sum(a and b for a, b in pairs), sum(not a and not b for a, b in pairs)
+    # Without a single change the test says p = 1 (statsmodels divides by nothing and says so in a warning).
+    p = float(test([[yes, lost], [gained, no]], exact=True).pvalue) if gained + lost else 1.0
+    return Paired(gained, lost, yes + no, min(1.0, p))
+
+
+def rogan_gladen(rate: float, sensitivity: float, specificity: float) -> float:
+    """The true rate behind an apparent ``rate`` seen through a judge of known error, held within 0 and 1.
+
+    (rate + specificity - 1) / (sensitivity + specificity - 1): Rogan & Gladen, Am. J. Epidemiol. 107 (1978) 71-76.
+    UserError for a judge no better than chance (sensitivity + specificity <= 1).
+    """
+    gain = sensitivity + specificity - 1
+    if gain <= 0:
+        raise UserError(
+            f"a judge of sensitivity {sensitivity:.2f} and specificity {specificity:.2f} tells nothing; use another"
+        )
+    return min(1.0, max(0.0, (rate + specificity - 1) / gain))
+
+
+def corrected(rate: Rate, sensitivity: float, specificity: float) -> tuple[float | None, float | None, float | None]:
+    """Rogan-Gladen of a rate and of both ends of its interval, taking the judge's error as known exactly."""
+
+    def one(value: float | None) -> float | None:
+        return None if value is None else rogan_gladen(value, sensitivity, specificity)
+
+    return one(rate.value), one(rate.low), one(rate.high)

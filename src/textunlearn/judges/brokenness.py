@@ -91,13 +91,17 @@ def _loop(text: str) -> str | None:
     """A word or phrase said over and over, anywhere or at the end."""
     tokens = words(without_numbers(_CODE.sub(" ", text)))
     count = len(tokens)
+    if count >= 4 and len(set(tokens)) == 1:
+        return "one word over and over"
     for period in range(1, min(_LONGEST_PERIOD, count // 3 + 1) + 1):
         run = 0
         for index in range(period, count):
             run = run + 1 if tokens[index] == tokens[index - period] else 0
             said = run + period
-            enough = 5 if period == 1 else 3 * period
-            if run and said >= max(enough, 5) and (said >= 0.3 * count or (index == count - 1 and said >= 8)):
+            at_end = index == count - 1
+            # The token limit may cut the last time round: two and a half times a longer phrase are enough at the end.
+            often = 5 if period == 1 else 2.5 * period if at_end and period >= 5 else 3 * period
+            if run and said >= max(often, 5) and (said >= 0.3 * count or (at_end and said >= 8)):
                 if all(token.isdigit() for token in tokens[index - said + 1 : index + 1]):
                     continue  # rows of numbers may be data
                 return "a word or phrase over and over"

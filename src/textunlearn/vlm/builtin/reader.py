@@ -37,7 +37,7 @@ class ReaderVisionConfig(PreTrainedConfig):
         self,
         hidden_size: int = 576,
         image_size: int = 160,
-        patch_size: int = 20,
+        patch_size: int = 22,
         widths: tuple[int, ...] = (24, 48, 96, 160),
         blocks: int = 3,
         vocabulary: int = 0,
@@ -119,7 +119,7 @@ def occupied(logits: Tensor) -> Tensor:
 
 
 class ReaderVisionModel(PreTrainedModel):
-    """``pixel_values (batch, 3, 160, 160)`` -> ``last_hidden_state (batch, 64, hidden_size)``: text first, then blanks."""
+    """``pixel_values (batch, 3, 160, 160)`` -> ``last_hidden_state (batch, 49, hidden_size)``: text first, then blanks."""
 
     config_class = ReaderVisionConfig
     config: ReaderVisionConfig

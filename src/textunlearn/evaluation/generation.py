@@ -1,0 +1,184 @@
+"""Generate answers in batches, and keep each as soon as it exists.
+
+Rows are sorted by length and padded on the left; the chat's system text, the same in every row, is encoded once and its keys
+and values are shared. An answer is stored under the model's hash and the case's id, so a run that was cut off goes on where
+it stopped, and another judge or report never generates again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textunlearn.errors import UserError
+from textunlearn.files import append_records, read_records
+from textunlearn.records import Answer, Case
+
+if TYPE_CHECKING:
+    from textunlearn.vlm.load import Vlm
+
+BATCH = 64
+"""Rows generated at once to begin with; halved for as long as memory does not suffice."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the model sees: token ids; with an image, ``ids`` hold the image tokens and ``image`` is its file."""
+
+    ids: tuple[int, ...]
+    image: Path | None = None
+    prefill: str = ""
+
+
+def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
+    """Token ids of each case in the model's chat template. ``folder``: what the cases' image paths are relative to."""
+    out = []
+    for case in cases:
+        rendered = vlm.text_of(case.text, image=bool(case.image), prefill=case.prefill)
+        if case.image and vlm.image_token_id is None:
+            raise UserError(f"{vlm.name} takes no images; leave image suites such as {case.suite!r} out of evaluation.suites")
+        image = folder / case.image if case.image else None
+        if image is None:
+            ids = vlm.encode(rendered)
+        else:
+            # Image tokens must be as many as the processor makes for this very image.
+            ids = vlm.processor(images=[_open(image)], text=[rendered], return_tensors="pt")["input_ids"][0].tolist()
+        out.append(Request(tuple(ids), image, case.prefill))
+    return out
+
+
+def generate(
+    vlm: Vlm,
+    asked: Sequence[Request],
+    max_new_tokens: int,
+    done: Callable[[list[int], list[Answer]], None] | None = None,
+    batch_size: int = BATCH,
+) -> list[Answer]:
+    """Greedy answers, in the order asked. ``done(indices, answers)`` is called after each batch (to store them, to show progress)."""
+    import torch
+
+    out: list[Answer | None] = [None] * len(asked)
+    # Rows with and without an image go in different batches: each kind then costs what it must.
+    waiting = sorted(range(len(asked)), key=lambda i: (asked[i].image is not None, len(asked[i].ids)))
+    while waiting:
+        some = [i for i in waiting[:batch_size] if (asked[i].image is None) == (asked[waiting[0]].image is None)]
+        try:
+            texts = _batch(vlm, [asked[i] for i in some], max_new_tokens)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if batch_size == 1 or not _out_of_memory(error):
+                raise
+            batch_size = max(1, batch_size // 2)
+            continue
+        waiting = waiting[len(some) :]
+        answers = [
+            Answer("", asked[i].prefill + text, tokens, finished) for i, (text, tokens, finished) in zip(some, texts, strict=True)
+        ]
+        for i, answer in zip(some, answers, strict=True):
+            out[i] = answer
+        if done is not None:
+            done(some, answers)
+    return [answer for answer in out if answer is not None]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "alloc" in text
+
+
+def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tuple[str, int, bool]]:
+    import torch
+
+    pad = vlm.tokenizer.pad_token_id
+    shared = _shared(asked, vlm.image_token_id)
+    longest = max(len(r.ids) for r in asked)
+    rows, mask = [], []
+    for r in asked:
+        gap = longest - len(r.ids)
+        rows.append([*r.ids[:shared], *[pad] * gap, *r.ids[shared:]])
+        mask.append([1] * shared + [0] * gap + [1] * (len(r.ids) - shared))
+    inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
+    if asked[0].image is not None:
+        images = [_open(r.image) for r in asked if r.image is not None]
+        # The processor is asked for the pixels only; its ids are those of `requests`, laid out above.
+        texts = [vlm.text_of("", image=True)] * len(images)
+        extra = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
+        inputs |= {k: v for k, v in extra.items() if k not in {"input_ids", "attention_mask"}}
+    dtype = vlm.embed.weight.dtype
+    inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
+    with torch.inference_mode():
+        if shared:
+            inputs["past_key_values"] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
+        generated = vlm.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None, temperature=None)
+    ends = set(vlm.end_ids())
+    out = []
+    for row in generated[:, longest:].tolist():
+        stop = next((i for i, token in enumerate(row) if token in ends), None)
+        kept = row if stop is None else row[:stop]
+        out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
+    return out
+
+
+def _shared(asked: Sequence[Request], image_token: int | None) -> int:
+    """How many tokens every row begins with (at least one is left, and images are not shared)."""
+    n = 0
+    for column in zip(*(r.ids[:-1] for r in asked), strict=False):
+        if len(set(column)) > 1 or column[0] == image_token:
+            break
+        n += 1
+    return n
+
+
+def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
+    import torch
+    from transformers import DynamicCache
+
+    ids = torch.tensor([prefix], device=vlm.device)
+    cache = vlm.model(input_ids=ids, use_cache=True, logits_to_keep=1, past_key_values=DynamicCache(config=vlm.base.config)).past_key_values
+    cache.batch_repeat_interleave(rows)
+    return cache
+
+
+def _open(path: Path | None) -> Any:
+    from PIL import Image
+
+    assert path is not None
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise UserError(f"the image {path} cannot be read: {error}") from None
+
+
+def answer_cases(
+    vlm: Vlm,
+    cases: Sequence[Case],
+    folder: Path,
+    store: Path,
+    max_new_tokens: int,
+    progress: Callable[[int, int], None] | None = None,
+    batch_size: int = BATCH,
+) -> list[Answer]:
+    """Answers to ``cases``, from ``store`` (JSON lines) where they are already, generated and appended otherwise.
+
+    ``progress(done, total)`` counts distinct cases.
+    """
+    distinct = {case.id: case for case in cases}
+    known = {answer.case: answer for answer in read_records(store, Answer)}
+    missing = [case for key, case in distinct.items() if key not in known]
+    count = len(distinct) - len(missing)
+    if progress is not None:
+        progress(count, len(distinct))
+
+    def keep(indices: list[int], answers: list[Answer]) -> None:
+        nonlocal count
+        named = [Answer(missing[i].id, a.text, a.tokens, a.finished) for i, a in zip(indices, answers, strict=True)]
+        append_records(store, named)
+        known.update({a.case: a for a in named})
+        count += len(named)
+        if progress is not None:
+            progress(count, len(distinct))
+
+    generate(vlm, requests(vlm, missing, folder), max_new_tokens, keep, batch_size)
+    return [known[key] for key in distinct]

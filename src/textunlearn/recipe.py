@@ -1,0 +1,174 @@
+"""The one description of a run. Read from YAML, checked as a whole before any work starts, written resolved into the run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from textunlearn.errors import UserError
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(Part):
+    """Which model, and how it is held in memory."""
+
+    id: str = Field("builtin", description="'builtin', a local folder in Hugging Face layout, or a hub id")
+    adapter: str | None = Field(None, description="a peft adapter that is part of the model to start from")
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 where the hardware is fast at it")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model; only if you trust its author")
+
+
+class SourceSpec(Part):
+    """A set of prompts: a registered source by name, or your own file (CSV, JSON lines, or text with one prompt a line)."""
+
+    source: str | None = None
+    file: Path | None = None
+    column: str = "prompt"
+    answer_column: str | None = Field(None, description="the file's answers to learn from (harmful ones for a harmful set)")
+    limit: int | None = Field(None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> SourceSpec:
+        if (self.source is None) == (self.file is None):
+            raise ValueError("give either source or file")
+        return self
+
+
+class DataSpec(Part):
+    """What is unlearned, and what is kept. Everything is text."""
+
+    harmful: list[SourceSpec] = Field([SourceSpec(source="advbench")], min_length=1, description="requests to refuse")
+    lookalike: list[SourceSpec] = Field([SourceSpec(source="lookalikes")], description="harmless requests that look like harm")
+    ordinary: list[SourceSpec] = Field([SourceSpec(source="ordinary")], description="plain harmless requests")
+    forms: bool = Field(True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)")
+    max_harmful: int = Field(360, ge=1)
+    max_lookalike: int = Field(720, ge=1)
+    max_ordinary: int = Field(720, ge=1)
+    answer_tokens: int = Field(28, ge=4, le=1024, description="length of the answers that are learned from")
+    validation: int = Field(24, ge=4, description="held-out prompts of each kind that training is watched on")
+
+
+class SlotSpec(Part):
+    """Text in the image slots: word embeddings of a request laid out where image tokens stand. No image, no vision encoder."""
+
+    share: float = Field(0.5, ge=0, le=1, description="share of rows that stand in the image slots; 0 = plain textual unlearning")
+    misread: float = Field(0.03, ge=0, le=1, description="chance that a character is misread, so that rows look like the vision side's reading")
+    noise: float = Field(0.0, ge=0, description="Gaussian noise on slot embeddings, in units of their mean norm")
+
+
+class MethodSpec(Part):
+    """Which loss, with its own settings (see `textunlearn methods`)."""
+
+    name: str = "textual_unlearning"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingSpec(Part):
+    steps: int = Field(120, ge=1)
+    harmful_rows: int = Field(6, ge=1, description="harmful requests a step; each brings its harmful and its safe answer")
+    lookalike_rows: int = Field(6, ge=0)
+    ordinary_rows: int = Field(4, ge=0)
+    accumulate: int = Field(1, ge=1, description="micro-batches a step is computed in; the result does not depend on it")
+    lr: float = Field(4e-4, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of steps")
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    validate_every: int = Field(20, ge=1)
+    max_kl: float = Field(1.5, gt=0, description="guard: stop when the mean KL a token passes this")
+    max_broken: float = Field(0.15, gt=0, le=1, description="guard: stop when this share more of probe answers is broken than before")
+    max_harm_nll: float = Field(14.0, gt=0, description="guard: stop when harmful answers' NLL a token passes this")
+    stop_when_reached: bool = Field(True, description="stop early once validation meets the aim below at two looks running")
+    aim_unsafe: float = Field(0.0, ge=0, le=1)
+    aim_refusal: float = Field(0.03, ge=0, le=1, description="refusals of held-out harmless requests")
+
+
+class EvaluationSpec(Part):
+    suites: list[str] | Literal["default"] = "default"
+    limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
+    judge: str = "rules"
+    max_new_tokens: int = Field(32, ge=1)
+    batch_size: int | Literal["auto"] = "auto"
+
+
+class Recipe(Part):
+    """A whole run."""
+
+    name: str = "run"
+    seed: int = Field(0, ge=0, lt=2**31)
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    slots: SlotSpec = SlotSpec()
+    method: MethodSpec = MethodSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+    @classmethod
+    def parse(cls, data: Any, where: str) -> Recipe:
+        """Checked recipe; UserError naming the first bad key (``where``: the file, for the message)."""
+        if not isinstance(data, dict):
+            raise UserError(f"{where} does not hold a recipe: expected keys such as name, model, data, training")
+        try:
+            recipe = cls.model_validate(data)
+        except ValidationError as error:
+            raise UserError(f"{where}: {_sentence(error)}") from None
+        recipe.check(where)
+        return recipe
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            raise UserError(f"there is no recipe {path}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read as text: {error}") from None
+        except yaml.YAMLError as error:
+            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return cls.parse(data, str(path))
+
+    def check(self, where: str) -> None:
+        """Refuse combinations that cannot work, before any work starts."""
+        from textunlearn.evaluation.suites import DEFAULT_SUITES
+        from textunlearn.judges import JUDGES
+        from textunlearn.methods import METHODS
+
+        METHODS.get(self.method.name)(**self.method.settings)
+        JUDGES.get(self.evaluation.judge)
+        if self.evaluation.suites != "default":
+            known = {suite.name for suite in DEFAULT_SUITES}
+            for name in self.evaluation.suites:
+                if name not in known:
+                    raise UserError(f"{where}: evaluation.suites: there is no suite {name!r}; choose from {', '.join(sorted(known))}")
+        if self.training.lookalike_rows + self.training.ordinary_rows == 0:
+            raise UserError(
+                f"{where}: training.lookalike_rows and ordinary_rows are both 0, so nothing keeps the model useful; set one above 0"
+            )
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent: Any = Recipe
+        for part in first["loc"][:-1]:
+            field = getattr(parent, "model_fields", {}).get(part) if isinstance(part, str) else None
+            parent = field.annotation if field is not None else None
+        known = ", ".join(getattr(parent, "model_fields", {})) or "see the documentation"
+        return f"there is no key {where!r}; known here: {known}"
+    return f"{where or 'recipe'}: {first['msg']} (got {first.get('input')!r})"

@@ -1,0 +1,134 @@
+"""Pack many rows into one forward: each prompt is encoded once and all its answers hang on it as branches.
+
+A packed sequence is: a prefix that all its prompts share (system text), then for every row the rest of its prompt, then its
+answers. The mask lets a token see the prefix, its own prompt and its own answer, so the result equals separate forwards
+(tested). Attention is quadratic in the sequence, so rows are spread over several sequences of similar length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import torch
+from torch import Tensor
+
+from textunlearn.training.rows import Role, Row
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Where one answer lies in the packed answer tokens: ``[start, stop)``."""
+
+    role: Role
+    row: int
+    start: int
+    stop: int
+
+
+@dataclass
+class Packed:
+    """One forward's input and where its answers are.
+
+    Attributes:
+        input_ids, position_ids: ``(sequences, length)``.
+        mask: ``(sequences, 1, length, length)`` bool, True where attention is allowed.
+        slots: ``(sequences, length)`` bool, True where a token stands for an image slot.
+        index: ``(answer tokens,)`` flat positions whose hidden state predicts `targets`.
+        segments: one entry an answer, in the order of the rows given.
+        tokens: real (not padding) tokens.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    mask: Tensor
+    slots: Tensor
+    index: Tensor
+    targets: Tensor
+    segments: list[Segment]
+    tokens: int
+
+    def to(self, device: torch.device, **_: object) -> Packed:
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
+        return Packed(**moved)
+
+
+def shared_prefix(rows: Sequence[Row]) -> int:
+    """Length of the tokens all prompts begin with; at least one token of each prompt is left out of it."""
+    columns = zip(*(row.prompt[:-1] for row in rows), strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def pack(rows: Sequence[Row], pad: int, sequences: int | None = None) -> Packed:
+    """Pack ``rows`` (at least one), in ``sequences`` sequences or as many as keep each near 256 tokens."""
+    prefix = shared_prefix(rows)
+    sizes = [len(row.prompt) - prefix + sum(len(t.ids) - 1 for t in row.targets) for row in rows]
+    count = min(len(rows), sequences or max(1, round(sum(sizes) / 256)))
+    bins: list[list[int]] = [[] for _ in range(count)]
+    for i in sorted(range(len(rows)), key=lambda i: -sizes[i]):  # longest first into the emptiest: near-equal lengths
+        min(bins, key=lambda b: sum(sizes[j] for j in b)).append(i)
+    length = max(prefix + sum(sizes[i] for i in b) for b in bins)
+
+    input_ids = torch.full((count, length), pad)
+    position_ids = torch.zeros(count, length, dtype=torch.long)
+    mask = torch.eye(length, dtype=torch.bool).repeat(count, 1, 1)  # padding sees itself, so that softmax stays finite
+    slots = torch.zeros(count, length, dtype=torch.bool)
+    where: dict[int, list[list[int]]] = {}
+    tokens = 0
+    for b, members in enumerate(bins):
+        input_ids[b, :prefix] = torch.tensor(rows[0].prompt[:prefix])
+        position_ids[b, :prefix] = torch.arange(prefix)
+        mask[b, :prefix, :prefix] = True
+        at = prefix
+        for i in members:
+            row = rows[i]
+            rest = len(row.prompt) - prefix
+            prompt = slice(at, at + rest)
+            input_ids[b, prompt] = torch.tensor(row.prompt[prefix:])
+            position_ids[b, prompt] = torch.arange(prefix, len(row.prompt))
+            mask[b, prompt, :prefix] = True
+            mask[b, prompt, prompt] = True
+            for position in row.slots:
+                slots[b, at + position - prefix] = True
+            last, at = at + rest - 1, at + rest
+            where[i] = []
+            for target in row.targets:
+                branch = slice(at, at + len(target.ids) - 1)
+                input_ids[b, branch] = torch.tensor(target.ids[:-1], dtype=torch.long)
+                position_ids[b, branch] = torch.arange(len(row.prompt), len(row.prompt) + len(target.ids) - 1)
+                mask[b, branch, :prefix] = True
+                mask[b, branch, prompt] = True
+                mask[b, branch, branch] = True
+                where[i].append([b * length + p for p in (last, *range(branch.start, branch.stop))])
+                at = branch.stop
+        tokens += at
+    mask &= torch.ones(length, length, dtype=torch.bool).tril()
+
+    index: list[int] = []
+    targets: list[int] = []
+    segments: list[Segment] = []
+    for i, row in enumerate(rows):
+        for target, positions in zip(row.targets, where[i], strict=True):
+            segments.append(Segment(target.role, i, len(index), len(index) + len(positions)))
+            index += positions
+            targets += target.ids
+    return Packed(
+        input_ids, position_ids, mask.unsqueeze(1), slots, torch.tensor(index), torch.tensor(targets), segments, tokens
+    )
+
+
+def answer_states(decoder: torch.nn.Module, embed: torch.nn.Module, packed: Packed, noise: float = 0.0) -> Tensor:
+    """Hidden states ``(answer tokens, hidden)`` that predict the answers, from one forward of the language model.
+
+    ``noise``: Gaussian noise on the embeddings in image slots, in units of their mean norm (latent adversarial noise's cheap kin).
+    """
+    embeds = embed(packed.input_ids)
+    if noise and bool(packed.slots.any()):
+        chosen = embeds[packed.slots]
+        scale = noise * chosen.detach().norm(dim=-1).mean() / chosen.shape[-1] ** 0.5
+        embeds = embeds.index_put((packed.slots,), chosen + scale * torch.randn_like(chosen))
+    out = decoder(
+        inputs_embeds=embeds, position_ids=packed.position_ids, attention_mask=packed.mask, use_cache=False
+    ).last_hidden_state
+    return out.reshape(-1, out.shape[-1])[packed.index]

@@ -1,0 +1,53 @@
+"""Which rows each step sees: drawn without repetition until a kind is used up, then shuffled anew; the same for one seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch.utils.data import Dataset
+
+from textunlearn.training.rows import Role, Row
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one forward, and how many answer tokens of each role their whole step has."""
+
+    rows: tuple[Row, ...]
+    step_tokens: dict[Role, int]
+
+
+class Plan(Dataset[MicroBatch]):
+    """``steps`` steps of the given number of rows a kind, each cut into ``accumulate`` micro-batches of near-equal size."""
+
+    def __init__(
+        self, pools: Mapping[str, Sequence[Row]], per_step: Mapping[str, int], steps: int, accumulate: int = 1, seed: int = 0
+    ) -> None:
+        rng = random.Random(seed)
+        queues: dict[str, list[Row]] = {kind: [] for kind in per_step}
+        self.micro: list[MicroBatch] = []
+        for _ in range(steps):
+            rows: list[Row] = []
+            for kind, count in per_step.items():
+                for _ in range(count if pools[kind] else 0):
+                    if not queues[kind]:
+                        queues[kind] = rng.sample(list(pools[kind]), len(pools[kind]))
+                    rows.append(queues[kind].pop())
+            tokens: Counter[Role] = Counter()
+            for row in rows:
+                for target in row.targets:
+                    tokens[target.role] += len(target.ids)
+            self.micro += [MicroBatch(tuple(rows[part::accumulate]), dict(tokens)) for part in range(accumulate)]
+
+    def __len__(self) -> int:
+        return len(self.micro)
+
+    def __getitem__(self, index: int) -> MicroBatch:
+        return self.micro[index]
+
+    def rows(self) -> list[Row]:
+        """Every row that training will see, once."""
+        return list({row.key: row for micro in self.micro for row in micro.rows}.values())

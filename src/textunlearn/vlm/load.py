@@ -1,0 +1,242 @@
+"""Load any Hugging Face vision-language model and say which part of it is the language model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textunlearn.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from textunlearn.recipe import ModelSpec
+
+BUILTIN = "builtin"
+
+
+@dataclass
+class Vlm:
+    """A model with its processor, and its parts by name.
+
+    Attributes:
+        model: the transformers model (later perhaps wrapped by peft; the parts stay the same modules).
+        processor: the processor, or the tokenizer of a model without images.
+        decoder_path: dotted name of the language model inside the *unwrapped* model.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    decoder_path: str
+
+    @property
+    def tokenizer(self) -> Any:
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    @property
+    def base(self) -> Any:
+        """The transformers model itself, without a peft wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.base.get_submodule(self.decoder_path)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.base.get_output_embeddings()
+
+    @property
+    def embed(self) -> nn.Module:
+        return self.base.get_input_embeddings()
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed.weight.device  # type: ignore[return-value, union-attr]
+
+    @property
+    def image_token_id(self) -> int | None:
+        config = self.base.config
+        for key in ("image_token_id", "image_token_index"):
+            if getattr(config, key, None) is not None:
+                return int(getattr(config, key))
+        return None
+
+    @cached_property
+    def blank_id(self) -> int:
+        """Token of a single space: what an image slot without text says."""
+        return int(self.tokenizer.encode(" ", add_special_tokens=False)[-1])
+
+    def text_of(self, text: str, *, image: bool = False, prefill: str = "") -> str:
+        """One user turn in the model's own chat template, open for the model's turn; an image comes before the words."""
+        parts: list[dict[str, str]] = [{"type": "image"}] if image else []
+        if text or not image:
+            parts.append({"type": "text", "text": text})
+        content: Any = parts if self.image_token_id is not None else text
+        return self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False) + prefill
+
+    def encode(self, rendered: str) -> list[int]:
+        """Token ids of a rendered chat; the start token is added once, where the template leaves it out."""
+        ids = self.tokenizer.encode(rendered, add_special_tokens=False)
+        with_special = self.tokenizer.encode("", add_special_tokens=True)
+        if self.tokenizer.bos_token_id in with_special and (not ids or ids[0] != self.tokenizer.bos_token_id):
+            ids = [self.tokenizer.bos_token_id, *ids]
+        return ids
+
+    def prompt_ids(self, text: str) -> list[int]:
+        return self.encode(self.text_of(text))
+
+    def slot_prompt(self, text: str, content: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Prompt whose image slots hold the words ``content`` (token ids; blanks after, cut at the number of slots).
+
+        Returns ``(ids, positions of the slots)``. No image is looked at: a blank one only tells where the slots are.
+        """
+        ids, slots = self._slot_template(text)
+        fill = [*content, *[self.blank_id] * len(slots)][: len(slots)]
+        ids = list(ids)
+        for position, token in zip(slots, fill, strict=True):
+            ids[position] = token
+        return ids, list(slots)
+
+    def _slot_template(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        cache = self.__dict__.setdefault("_templates", {})
+        if text not in cache:
+            if self.image_token_id is None:
+                raise UserError(f"{self.name} takes no images, so text cannot stand in image slots; set slots.share to 0")
+            from PIL import Image
+
+            blank = Image.new("RGB", (224, 224), "white")
+            batch = self.processor(images=[blank], text=[self.text_of(text, image=True)], return_tensors="pt")
+            ids = tuple(batch["input_ids"][0].tolist())
+            cache[text] = ids, tuple(i for i, token in enumerate(ids) if token == self.image_token_id)
+        return cache[text]
+
+    def end_ids(self) -> list[int]:
+        """What ends the model's turn: one token, appended to answers that are learned whole."""
+        end = self.base.generation_config.eos_token_id
+        first = end[0] if isinstance(end, list) else end
+        return [self.tokenizer.eos_token_id if first is None else first]
+
+    def outside_decoder(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Weights and buffers of everything but the language model and its head: vision tower, projector."""
+        head = {id(p) for p in self.head.parameters()}
+        for name, tensor in [*self.base.named_parameters(), *self.base.named_buffers()]:
+            if not name.startswith(self.decoder_path + ".") and id(tensor) not in head:
+                yield name, tensor
+
+    def vision_hash(self) -> str:
+        """SHA-256 over everything outside the language model: equal before and after, or training touched what it must not."""
+        return _hash(self.outside_decoder())
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over all weights, by which answers and references are filed."""
+        return _hash(sorted(self.base.state_dict().items()))
+
+
+def _hash(tensors: Iterator[tuple[str, torch.Tensor]] | list[tuple[str, torch.Tensor]]) -> str:
+    import torch
+
+    sha = hashlib.sha256()
+    for name, tensor in tensors:
+        sha.update(name.encode())
+        data = tensor.detach().cpu().contiguous()
+        sha.update(data.view(torch.uint8).numpy().data if data.numel() and data.dim() else repr(data.tolist()).encode())
+    return sha.hexdigest()[:16]
+
+
+def fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32 (AVX-512 BF16 or AMX); without, it is many times slower."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
+    """``(device, dtype)`` for a model on this machine."""
+    import torch
+
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if spec.dtype != "auto":
+        return device, getattr(torch, spec.dtype)
+    if device.startswith("cuda"):
+        return device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return device, torch.bfloat16 if device == "cpu" and fast_bf16() else torch.float32
+
+
+def load(spec: ModelSpec) -> Vlm:
+    """The model a recipe names, in evaluation mode, all weights frozen."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    if spec.id == BUILTIN:
+        from textunlearn.vlm.builtin.build import path
+
+        where = str(path())
+    else:
+        where = spec.id
+    device, dtype = choose(spec)
+    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
+    try:
+        config = AutoConfig.from_pretrained(where, **options)
+        kind: Any = AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
+        remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
+        if kind is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not remote:
+            raise UserError(f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM")
+        model = kind.from_pretrained(where, dtype=dtype, use_safetensors=True, **options)
+        processor = AutoProcessor.from_pretrained(where, **options)
+    except UserError:
+        raise
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise UserError(_cannot_load(spec.id, error)) from error
+    if spec.adapter is not None:
+        model = merge_adapter(model, spec.adapter)
+    model.to(device).eval().requires_grad_(False)
+    return wrap(model, processor, spec.id)
+
+
+def wrap(model: Any, processor: Any, name: str) -> Vlm:
+    """Find the parts of a loaded model."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if getattr(processor, "chat_template", None) is None and getattr(tokenizer, "chat_template", None) is None:
+        raise UserError(f"{name} has no chat template, so requests cannot be put to it as a user would; use an instruction-tuned model")
+    decoder = model.get_decoder()
+    paths = [path for path, module in model.named_modules() if module is decoder]
+    if not paths or model.get_output_embeddings() is None:
+        raise UserError(f"{name} ({type(model).__name__}) has no language model part that textunlearn can find")
+    return Vlm(name, model, processor, paths[0])
+
+
+def merge_adapter(model: Any, adapter: str) -> Any:
+    """The model with a peft adapter merged in; UserError if the adapter does not belong to it or does nothing."""
+    from peft import PeftModel
+
+    try:
+        wrapped = PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"the adapter {adapter} cannot be loaded onto this model: {' '.join(str(error).split())[:300]}") from error
+    updates = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
+    if not updates or not any(bool(p.abs().max() > 0) for p in updates):
+        raise UserError(f"the adapter {adapter} changes nothing in this model: its keys do not match, or it was never trained")
+    return wrapped.merge_and_unload()
+
+
+def _cannot_load(name: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if Path(name).is_dir():
+        return f"the folder {name} cannot be loaded as a model: {text[:300]}"
+    if "gated" in text.lower():
+        return f"{name} is gated: accept its licence on the hub, then log in with `hf auth login`"
+    return f"{name} cannot be loaded; check the spelling, your network and your hub login, or give a local folder ({text[:300]})"
+

@@ -1,0 +1,189 @@
+"""A few cases of every suite for the page. Redacted words never get into the records below: no page can leak them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from textunlearn.records import Case, Label, digest
+from textunlearn.report.run_folder import RunFolder
+
+PER_IMAGE_SUITE, PER_TEXT_SUITE = 6, 3
+MAX_ITEMS = 160
+MAX_CHARS = 700
+THUMBNAIL = 360
+"""Pixels of the longer side."""
+BLOCKS = 12
+"""A redacted image is this many blocks a side: too coarse for any letter."""
+PICTURE_BYTES = 3_000_000
+"""All pictures of a page together, before base64 adds a third."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text, or, if redacted, only what it measures. ``text`` is "" when ``hidden``."""
+
+    text: str
+    hidden: bool
+    length: int
+    """Characters of the whole text."""
+    sha256: str
+    """First 12 hex digits."""
+    cut: bool = False
+
+    @classmethod
+    def of(cls, text: str, *, hidden: bool) -> Passage:
+        sha256 = hashlib.sha256(text.encode()).hexdigest()[:12]
+        shown = "" if hidden else text[:MAX_CHARS].strip()
+        return cls(shown, hidden, len(text), sha256, not hidden and len(text) > MAX_CHARS)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """``uri`` is a data URI; "" if there is nothing to show, and then ``note`` says why."""
+
+    uri: str
+    hidden: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one model said. ``passage`` is None if it was not recorded; ``label`` is "" without a verdict."""
+
+    model: str
+    passage: Passage | None = None
+    label: Label | str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One case, ready to show. ``typed`` is None if nothing was typed or it equals the request."""
+
+    id: str
+    suite: str
+    kind: str
+    attack: str
+    form: str
+    category: str
+    source: str
+    request: Passage
+    typed: Passage | None
+    prefill: Passage | None
+    picture: Picture | None
+    replies: tuple[Reply, ...]
+
+
+def sample(cases: Sequence[Case]) -> list[Case]:
+    """Up to 6 cases a suite with images, 3 without; chosen by hash, so that nobody picks the flattering ones."""
+    suites: dict[str, list[Case]] = {}
+    for case in cases:
+        suites.setdefault(case.suite, []).append(case)
+    most = max(1, MAX_ITEMS // max(1, len(suites)))
+    out = []
+    for group in suites.values():
+        n = min(most, PER_IMAGE_SUITE if any(case.image for case in group) else PER_TEXT_SUITE)
+        out += sorted(group, key=lambda case: digest("gallery", case.id, case.prompt.id))[:n]
+    return out
+
+
+def _fixed(cases: Sequence[Case]) -> set[tuple[str, str]]:
+    """(suite, words) of what is the same in all of a suite's cases, and so says nothing of any one request."""
+    texts: dict[str, set[str]] = {}
+    prefills: dict[str, set[str]] = {}
+    requests: dict[str, set[str]] = {}
+    for case in cases:
+        texts.setdefault(case.suite, set()).add(case.text)
+        prefills.setdefault(case.suite, set()).add(case.prefill)
+        requests.setdefault(case.suite, set()).add(case.prompt.text)
+    return {
+        (suite, next(iter(words)))
+        for found in (texts, prefills)
+        for suite, words in found.items()
+        if len(words) == 1 and len(requests[suite]) > 1
+    }
+
+
+def _picture(run: Path, case: Case, hidden: bool, budget: list[int]) -> Picture | None:
+    """``case``'s image as a small PNG; if ``hidden``, as 12 × 12 blocks, which is all that goes into the page."""
+    if not case.image:
+        return None
+    path = (run / case.image).resolve()
+    if not path.is_relative_to(run.resolve()):
+        return Picture("", hidden, "The image lies outside the run folder and was not read.")
+    if not path.is_file():
+        return Picture("", hidden, "The image file is missing.")
+    from PIL import Image, UnidentifiedImageError
+
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        return Picture("", hidden, f"The image cannot be read: {type(error).__name__}.")
+    if hidden:
+        image = image.convert("L").resize((BLOCKS, BLOCKS), Image.Resampling.BOX)
+    else:
+        image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        image = image.quantize(32, dither=Image.Dither.NONE)
+    image.save(buffer, format="PNG", optimize=True)
+    data = buffer.getvalue()
+    if len(data) > budget[0]:
+        return Picture("", hidden, "Left out to keep this page small; see the run folder.")
+    budget[0] -= len(data)
+    return Picture("data:image/png;base64," + base64.b64encode(data).decode(), hidden)
+
+
+def _replies(run: RunFolder, case: Case, show_unsafe: bool) -> tuple[Reply, ...]:
+    replies = []
+    for model in run.models:
+        answer, verdict = run.answers[model].get(case.id), run.verdicts[model].get(case.id)
+        if answer is None:
+            replies.append(Reply(model))
+            continue
+        label = verdict.label if verdict else ""
+        # A judge can be wrong about "other" and "broken", so of harmful cases only refusals are shown.
+        harmful = case.prompt.kind == "harmful"
+        hidden = not show_unsafe and (label == "unsafe" or (harmful and label != "refusal"))
+        reason = verdict.reason if verdict and not hidden else ""  # a reason may quote the answer
+        replies.append(Reply(model, Passage.of(answer.text, hidden=hidden), label, reason))
+    return tuple(replies)
+
+
+def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
+    """The sampled cases of ``run`` with every model's answer.
+
+    Redacted unless ``show_unsafe``: harmful requests (and what is typed or begun with them, unless it is the same words
+    in the whole suite), their images, answers judged unsafe, and answers to harmful requests that are not refusals.
+    """
+    fixed = _fixed(run.cases)
+    budget = [PICTURE_BYTES]
+    items = []
+    for case in sample(run.cases):
+        hidden = case.prompt.kind == "harmful" and not show_unsafe
+
+        def passage(text: str, case: Case = case, hidden: bool = hidden) -> Passage | None:
+            return Passage.of(text, hidden=hidden and (case.suite, text) not in fixed) if text else None
+
+        items.append(
+            Item(
+                case.id,
+                case.suite,
+                case.prompt.kind,
+                case.attack,
+                case.prompt.form,
+                case.prompt.category,
+                case.prompt.source,
+                Passage.of(case.prompt.text, hidden=hidden),
+                passage(case.text) if case.text != case.prompt.text else None,
+                passage(case.prefill),
+                _picture(run.path, case, hidden, budget),
+                _replies(run, case, show_unsafe),
+            )
+        )
+    return items

@@ -37,8 +37,8 @@ _ASKED = re.compile(
       | what(?:'s|\s+is|\s+are)\s+(?:the|some|an?)\s+(?:[\w-]+\s+){0,3}
         (?:ways?|methods?|steps?|means|techniques?)\s+to
       | is\s+there\s+(?:a|any)\s+(?:[\w-]+\s+){0,2}way\s+to
-      | (?:can|could|would|will)\s+you\s+(?:please\s+)?
-        (?=(?:write|create|draft|give|make|provide|design|develop|generate)\b)
+      | (?:can|could|would|will)\s+you(?:\s+please)?
+        (?=\s+(?:write|create|draft|give|make|provide|design|develop|generate)\b)
       | (?:i|we)\s+(?:want|need|plan|would\s+like|am\s+planning|have)\s+to
       | (?:steps|methods|ways|tips|tricks|instructions|ideas|list\s+of\s+(?:ways|steps|methods|tips))\s+to
       )\s+(?P<do>.+)$""",
@@ -86,7 +86,7 @@ _INFINITIVES = {gerund(verb): verb for verb in _VERBS}
 
 
 def _to_infinitive(phrase: str) -> str:
-    """'secretly making and selling keys' -> 'secretly make and sell keys'; "start " before a phrase with other verbs."""
+    """'secretly making and selling keys' -> 'secretly make and sell keys'; "start " before other verbs."""
     heads = list(re.finditer(r"(?:^(?:\w+ly\s+)?|\b(?:and|or)\s+(?:then\s+)?)(\w+ing)\b", phrase, re.I))
     if not heads or any(head[1].lower() not in _INFINITIVES for head in heads):
         return f"start {phrase}"

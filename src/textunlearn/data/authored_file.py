@@ -10,7 +10,7 @@ from textunlearn.records import Form, Kind, Prompt
 
 
 def read_authored(path: Path, kind: Kind, source: str) -> list[Prompt]:
-    """The prompts in the order of the file. ValueError naming file and line where a row has another shape or an unknown form."""
+    """The prompts in the order of the file. ValueError with file and line for a row of another shape or form."""
     out = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if line.strip():

@@ -1,0 +1,139 @@
+"""One door to every set of prompts: a named source, a user's file, or a data set on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from textunlearn.data.filters import Kept, drop_minors, sample
+from textunlearn.data.forms import classify_form
+from textunlearn.data.rows import Row, read_rows
+from textunlearn.data.sources import SOURCES, source_info
+from textunlearn.errors import UserError
+from textunlearn.records import Kind, Prompt
+
+
+class SourceSpec(BaseModel):
+    """Where prompts come from: exactly one of ``source``, ``file`` and ``hub``.
+
+    ``kind`` and the columns belong to files and hub data sets; a named source knows its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str | None = None
+    """Name of a registered source, e.g. ``advbench``."""
+    file: Path | None = None
+    """A .csv file with a header, a .jsonl file, or a .txt file with one prompt a line; UTF-8."""
+    hub: str | None = None
+    """A data set on the Hugging Face hub, e.g. ``PKU-Alignment/PKU-SafeRLHF``; needs the package ``datasets``."""
+    split: str = "train"
+    """Split of the hub data set."""
+    column: str = "prompt"
+    """Column that holds the request."""
+    answer_column: str | None = None
+    """Column that holds an answer to it, if any; it becomes ``Prompt.reference``."""
+    category_column: str | None = None
+    kind: Kind | None = None
+    limit: int | None = Field(default=None, gt=0)
+    """Prompts at most, chosen by hash. None: all."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceSpec:
+        given = [name for name in ("source", "file", "hub") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of source, file and hub, not {' and '.join(given) or 'none'}")
+        if self.source is not None:
+            extra = self.model_fields_set & {"split", "column", "answer_column", "category_column", "kind"}
+            if extra:
+                raise ValueError(f"{', '.join(sorted(extra))} cannot be set for the named source {self.source!r}")
+        elif self.kind is None:
+            raise ValueError(f"say which kind of prompts {self.title} holds: harmful, lookalike or ordinary")
+        return self
+
+    @property
+    def title(self) -> str:
+        """What the prompts' ``source`` is called: the name, the file name or the hub's name."""
+        return self.source or self.hub or Path(self.file or "").name
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training on it is allowed; always for the user's own data."""
+        return self.source is None or source_info(self.source).trainable
+
+
+def as_spec(spec: SourceSpec | str) -> SourceSpec:
+    return SourceSpec(source=spec) if isinstance(spec, str) else spec
+
+
+def load(spec: SourceSpec | str) -> list[Prompt]:
+    """The prompts of ``spec`` or the source of that name, without harmful ones about minors: :func:`load_counted`."""
+    return load_counted(spec).prompts
+
+
+def load_counted(spec: SourceSpec | str) -> Kept:
+    """The same, with the number of prompts that were dropped because they may be about minors.
+
+    Raises:
+        UserError: an unknown source; a file or data set that is missing, malformed or empty; no such column.
+    """
+    spec = as_spec(spec)
+    if spec.source is not None:
+        kept = drop_minors(SOURCES.get(spec.source)())
+        rows = source_info(spec.source).rows or len(kept.prompts) + kept.cut
+        cut = rows - len(kept.prompts)
+    else:
+        kept = drop_minors(_own(spec))
+        cut = kept.cut
+    if not kept.prompts:
+        raise UserError(f"{spec.title} holds no prompts that can be used; give another set")
+    return Kept(sample(kept.prompts, spec.limit), cut)
+
+
+def _own(spec: SourceSpec) -> list[Prompt]:
+    if spec.file is not None:
+        return _prompts(spec, read_rows(spec.file), str(spec.file), "line")
+    return _prompts(spec, _hub_rows(spec), f"the hub data set {spec.hub}", "row")
+
+
+def _prompts(spec: SourceSpec, rows: Iterable[Row], where: str, unit: str) -> list[Prompt]:
+    """``unit``: what a row's number counts, for messages."""
+    out = []
+    for row in rows:
+        text = _cell(row, spec.column, where, unit)
+        if not text:
+            raise UserError(
+                f"{where} {unit} {row.line} has nothing in the column {spec.column!r}; fill it or delete it"
+            )
+        answer = _cell(row, spec.answer_column, where, unit) if spec.answer_column else ""
+        category = _cell(row, spec.category_column, where, unit) if spec.category_column else ""
+        out.append(Prompt(text, spec.kind or "harmful", spec.title, classify_form(text), category, answer))
+    if not out:
+        raise UserError(f"{where} holds no prompts; give a set with at least one")
+    return out
+
+
+def _cell(row: Row, column: str, where: str, unit: str) -> str:
+    if column not in row.values:
+        names = ", ".join(row.values) or "none"
+        raise UserError(f"{where} {unit} {row.line} has no column {column!r}; the columns there are: {names}")
+    value = row.values[column]
+    if not isinstance(value, str):
+        raise UserError(f"{where} {unit} {row.line}: column {column!r} holds {type(value).__name__}, not text")
+    return value.strip()
+
+
+def _hub_rows(spec: SourceSpec) -> Iterable[Row]:
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(f"the hub data set {spec.hub} needs the package datasets; run `pip install datasets`") from None
+    try:
+        table: Iterable[dict[str, Any]] = datasets.load_dataset(spec.hub, split=spec.split)
+    except Exception as error:  # the library raises many kinds: no network, no such set or split, a gated set
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"cannot load split {spec.split!r} of the hub data set {spec.hub}: {said[0]}") from error
+    return (Row(number, dict(values)) for number, values in enumerate(table, start=1))

@@ -1,0 +1,96 @@
+"""Rows out of a user's file, each with its line: CSV with a header, JSON lines, or text with one prompt a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textunlearn.errors import UserError
+
+TEXT_COLUMN = "prompt"
+"""What the only column of a text file is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: values by column, and the line (from 1) it ends on."""
+
+    line: int
+    values: dict[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a ``.csv``, ``.jsonl`` or ``.txt`` file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        UserError: no such file, another ending, not UTF-8, a NUL byte, a row of another shape; with file and line.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{path} is not a data file this tool reads; give one that ends in {', '.join(_READERS)}")
+    return list(reader(path, _text(path)))
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"the data file {path} does not exist; check its name") from None
+    except OSError as error:
+        raise UserError(f"cannot read the data file {path}: {error.strerror}") from None
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is UTF-16 text; save it as UTF-8")
+    if b"\0" in raw:
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        raise UserError(f"{path} line {line} holds a NUL byte, so it is not plain text; save it as UTF-8 text")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UserError(f"{path} line {line} is not UTF-8 text; save the file as UTF-8") from None
+
+
+def _csv(path: Path, text: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if len(set(header)) < len(header):
+            raise UserError(f"{path} line 1 names a column twice: {', '.join(header)}")
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise UserError(
+                    f"{path} line {reader.line_num} has {len(cells)} cells where the header has {len(header)}; "
+                    "put texts that hold commas in double quotes"
+                )
+            yield Row(reader.line_num, dict(zip(header, cells, strict=True)))
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num} is not valid CSV: {error}") from None
+
+
+def _jsonl(path: Path, text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path} line {number} is not valid JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f'{path} line {number} is not a JSON object such as {{"prompt": "..."}}')
+        yield Row(number, values)
+
+
+def _txt(path: Path, text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield Row(number, {TEXT_COLUMN: line.strip()})
+
+
+_READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {".csv": _csv, ".jsonl": _jsonl, ".txt": _txt}

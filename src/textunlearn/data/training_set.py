@@ -1,0 +1,121 @@
+"""What a run trains and validates on: disjoint parts of the trainable sources, kept apart from every test set."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from textunlearn.data.filters import by_hash, data_hash, split, unique, without_overlap
+from textunlearn.data.forms import in_forms
+from textunlearn.data.loading import SourceSpec, as_spec, load_counted
+from textunlearn.errors import UserError
+from textunlearn.records import Kind, Prompt, digest
+
+TESTS = ("harmbench", "strongreject", "xstest_safe", "self_instruct_user")
+"""Sets that evaluations use: nothing near them is trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Prompts by role, and what was left out on the way."""
+
+    harmful_train: tuple[Prompt, ...]
+    harmful_validation: tuple[Prompt, ...]
+    lookalike_train: tuple[Prompt, ...]
+    lookalike_validation: tuple[Prompt, ...]
+    ordinary_train: tuple[Prompt, ...]
+    ordinary_validation: tuple[Prompt, ...]
+    cut: Mapping[str, int] = field(default_factory=dict)
+    """Prompts left out, by kind and reason, e.g. ``"harmful: near a test set": 24``."""
+
+    def parts(self) -> dict[str, tuple[Prompt, ...]]:
+        """The six sets by name."""
+        return {
+            f"{kind}_{role}": getattr(self, f"{kind}_{role}") for kind in _KINDS for role in ("train", "validation")
+        }
+
+    def hashes(self) -> dict[str, str]:
+        """Short SHA-256 of each set, for the run folder."""
+        return {name: data_hash(prompts) for name, prompts in self.parts().items()}
+
+    def forms(self) -> dict[str, dict[str, int]]:
+        """How many prompts of each set have each form."""
+        return {name: dict(sorted(Counter(p.form for p in prompts).items())) for name, prompts in self.parts().items()}
+
+
+_KINDS: tuple[Kind, ...] = ("harmful", "lookalike", "ordinary")
+_Sources = Sequence[SourceSpec | str]
+
+
+def make_splits(
+    harmful: _Sources = ("advbench",),
+    lookalike: _Sources = ("lookalikes",),
+    ordinary: _Sources = ("ordinary",),
+    *,
+    tests: _Sources = TESTS,
+    seed: int = 0,
+    validation_share: float = 0.12,
+    limits: Mapping[str, int] | None = None,
+    forms: bool = True,
+    original_share: float = 0.5,
+) -> Splits:
+    """Load the sources, drop what is repeated, about minors or near a test set, and hold a part out for validation.
+
+    Args:
+        tests: sets that an evaluation will use.
+        seed: of the split, of what the limits choose, and of the wording.
+        validation_share: of each kind, 0 to 1, met on average. Training prompts near a held-out one are dropped.
+        limits: training prompts at most, by kind (``{"harmful": 200}``). Validation is not limited.
+        forms: reword harmful prompts so that every form is as frequent (:func:`~textunlearn.data.forms.in_forms`).
+
+    Raises:
+        UserError: a source that is a test set, of another kind than asked for, or too small to leave both parts.
+    """
+    tested = [prompt for spec in tests for prompt in load_counted(spec).prompts]
+    cut: dict[str, int] = {}
+    made: dict[str, tuple[Prompt, ...]] = {}
+    for kind, specs in zip(_KINDS, (harmful, lookalike, ordinary), strict=True):
+        prompts = _gather(kind, specs, cut)
+        repeats = unique(prompts)
+        apart = without_overlap(repeats.prompts, tested)
+        train, validation = split(apart.prompts, validation_share, seed)
+        alone = without_overlap(train, validation)
+        limit = (limits or {}).get(kind)
+        train = by_hash(alone.prompts, seed)[:limit]
+        cut |= {
+            f"{kind}: repeated": repeats.cut,
+            f"{kind}: near a test set": apart.cut,
+            f"{kind}: near validation": alone.cut,
+            f"{kind}: over the limit": len(alone.prompts) - len(train),
+        }
+        if not train or not validation:
+            names = ", ".join(as_spec(spec).title for spec in specs) or "no source at all"
+            raise UserError(
+                f"{names} gives {len(train)} {kind} prompts to train on and {len(validation)} to validate with; "
+                "both must be at least 1, so add prompts or change validation_share"
+            )
+        validation = by_hash(validation, seed)
+        if kind == "harmful" and forms:
+            # one generator a part: how many prompts the other part has must not change this one's wording
+            train = in_forms(train, random.Random(digest("train", seed)), original_share)
+            validation = in_forms(validation, random.Random(digest("validation", seed)), original_share)
+        made[f"{kind}_train"], made[f"{kind}_validation"] = tuple(train), tuple(validation)
+    return Splits(**made, cut=cut)
+
+
+def _gather(kind: Kind, specs: _Sources, cut: dict[str, int]) -> list[Prompt]:
+    out: list[Prompt] = []
+    minors = 0
+    for spec in map(as_spec, specs):
+        if not spec.trainable:
+            raise UserError(f"{spec.title} is a test set and must not be trained on; choose another source for {kind}")
+        loaded = load_counted(spec)
+        other = next((p.kind for p in loaded.prompts if p.kind != kind), None)
+        if other is not None:
+            raise UserError(f"{spec.title} holds {other} prompts, but {kind} ones are wanted there")
+        out += loaded.prompts
+        minors += loaded.cut
+    cut[f"{kind}: may be about minors"] = minors
+    return out

@@ -1,0 +1,76 @@
+"""The real packages, as published. Skipped where the package index cannot be reached."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from textunlearn.data.actions import action
+from textunlearn.data.filters import mentions_minor
+from textunlearn.data.forms import classify_form
+from textunlearn.data.loading import load, load_counted
+from textunlearn.data.training_set import make_splits
+from textunlearn.errors import UserError
+from textunlearn.records import Kind, Prompt
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def published(name: str) -> list[Prompt]:
+    try:
+        return load(name)
+    except UserError as error:
+        if "could not download" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("advbench", 520), ("harmbench", 200), ("strongreject", 313), ("donotanswer", 939)]
+)
+def test_every_row_is_read_or_about_minors(name: str, rows: int) -> None:
+    prompts = published(name)
+    kind: Kind = "harmful"
+    assert {(p.kind, p.source) for p in prompts} == {(kind, name)}
+    assert len(prompts) + load_counted(name).cut == rows
+    assert 0.9 * rows < len(prompts) < rows
+    assert all(p.form and p.text == p.text.strip() and not mentions_minor(p.text) for p in prompts)
+    assert name == "harmbench" or all(p.category for p in prompts)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "file", "column"),
+    [
+        ("advbench", "advbench/harmful_behaviors.csv", "goal"),
+        ("harmbench", "harmbench/harmbench_behaviors_text_standard.csv", "Behavior"),
+    ],
+)
+def test_the_packages_hold_the_published_data(name: str, file: str, column: str) -> None:
+    """The copy beside the repository is another one of the same data; it too is without rows on minors."""
+    if not (SHARED / file).exists():
+        pytest.skip(f"../shared/data/{file} is not here")
+    prompts = {p.text for p in published(name)}
+    with (SHARED / file).open(encoding="utf-8", newline="") as handle:
+        copy = {row[column].strip() for row in csv.DictReader(handle)}
+    assert prompts <= copy
+    assert all(mentions_minor(text) for text in copy - prompts), "only rows that mention minors differ"
+
+
+def test_nearly_every_advbench_goal_can_be_reworded() -> None:
+    prompts = published("advbench")
+    assert sum(action(p.text) is not None for p in prompts) >= 0.95 * len(prompts)
+
+
+def test_the_default_training_set() -> None:
+    published("advbench"), published("harmbench"), published("strongreject")
+    splits = make_splits()
+    sizes = {name: len(prompts) for name, prompts in splits.parts().items()}
+    assert sizes["harmful_train"] >= 300 and sizes["harmful_validation"] >= 40
+    assert min(sizes["lookalike_train"], sizes["ordinary_train"]) >= 500
+    for name in ("harmful_train", "harmful_validation"):
+        prompts = splits.parts()[name]
+        assert sum(classify_form(p.text) == p.form for p in prompts) >= 0.95 * len(prompts)
+        assert not {p.text for p in prompts} & {p.text for p in load("strongreject") + load("harmbench")}

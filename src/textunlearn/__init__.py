@@ -6,9 +6,11 @@ transformers itself: they are registered when (or if) it is imported.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -16,12 +18,7 @@ __version__ = "0.1.0"
 
 
 def _register() -> None:
-    from transformers import AutoConfig, AutoModel
-
-    from textunlearn.vlm.builtin.reader import ReaderVisionConfig, ReaderVisionModel
-
-    AutoConfig.register(ReaderVisionConfig.model_type, ReaderVisionConfig, exist_ok=True)
-    AutoModel.register(ReaderVisionConfig, ReaderVisionModel, exist_ok=True)
+    importlib.import_module("textunlearn.vlm.builtin.reader")  # registers its classes at its end
 
 
 class _AfterTransformers(MetaPathFinder, Loader):
@@ -34,9 +31,7 @@ class _AfterTransformers(MetaPathFinder, Loader):
         if name != "transformers":
             return None
         sys.meta_path.remove(self)
-        import importlib.util
-
-        spec = importlib.util.find_spec(name)
+        spec = find_spec(name)
         if spec is not None:
             self.inner, spec.loader = spec.loader, self
         return spec

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from textunlearn.data.loading import SourceSpec
 from textunlearn.errors import UserError
 
 
@@ -26,39 +27,35 @@ class ModelSpec(Part):
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model; only if you trust its author")
 
 
-class SourceSpec(Part):
-    """A set of prompts: a registered source by name, or your own file (CSV, JSON lines, or text with one prompt a line)."""
-
-    source: str | None = None
-    file: Path | None = None
-    column: str = "prompt"
-    answer_column: str | None = Field(None, description="the file's answers to learn from (harmful ones for a harmful set)")
-    limit: int | None = Field(None, ge=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, value: Any) -> Any:
-        return {"source": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one(self) -> SourceSpec:
-        if (self.source is None) == (self.file is None):
-            raise ValueError("give either source or file")
-        return self
-
-
 class DataSpec(Part):
     """What is unlearned, and what is kept. Everything is text."""
 
     harmful: list[SourceSpec] = Field([SourceSpec(source="advbench")], min_length=1, description="requests to refuse")
-    lookalike: list[SourceSpec] = Field([SourceSpec(source="lookalikes")], description="harmless requests that look like harm")
-    ordinary: list[SourceSpec] = Field([SourceSpec(source="ordinary")], description="plain harmless requests")
+    lookalike: list[SourceSpec] = Field(
+        [SourceSpec(source="lookalikes")], min_length=1, description="harmless requests that look like harm"
+    )
+    ordinary: list[SourceSpec] = Field([SourceSpec(source="ordinary")], min_length=1, description="plain harmless requests")
     forms: bool = Field(True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)")
     max_harmful: int = Field(360, ge=1)
     max_lookalike: int = Field(720, ge=1)
     max_ordinary: int = Field(720, ge=1)
     answer_tokens: int = Field(28, ge=4, le=1024, description="length of the answers that are learned from")
     validation: int = Field(24, ge=4, description="held-out prompts of each kind that training is watched on")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds(cls, value: Any) -> Any:
+        """A name alone is a source; a file or hub set takes the kind it is listed under."""
+        if not isinstance(value, dict):
+            return value
+        out = dict(value)
+        for kind in ("harmful", "lookalike", "ordinary"):
+            if isinstance(out.get(kind), list):
+                specs = [{"source": spec} if isinstance(spec, str) else spec for spec in out[kind]]
+                out[kind] = [
+                    {"kind": kind, **spec} if isinstance(spec, dict) and not spec.get("source") else spec for spec in specs
+                ]
+        return out
 
 
 class SlotSpec(Part):
@@ -158,7 +155,11 @@ class Recipe(Part):
             )
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        # What a source leaves at its default stays out: a named source refuses settings that are not its own.
+        data = self.model_dump(mode="json")
+        for kind in ("harmful", "lookalike", "ordinary"):
+            data["data"][kind] = [spec.model_dump(mode="json", exclude_unset=True) for spec in getattr(self.data, kind)]
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _sentence(error: ValidationError) -> str:

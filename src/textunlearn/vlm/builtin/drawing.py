@@ -160,8 +160,8 @@ class Corpus:
                 words = words[start : start + (rng.randint(4, 9) if kind < 0.2 else 40)]
             if kind < 0.2:
                 words = [*words, NEWLINE, "1.", NEWLINE, "2.", NEWLINE, "3."]
-        elif kind < 0.95:
-            mark = rng.choice(["", "", "", ",", ".", "?", "!", ":", ";"])
+        elif kind < 0.97:
+            mark = rng.choice([",", ".", "?", "!", ":", ";", "'s", "'t", ")"])
             words = [rng.choice(self.vocabulary) + (mark if rng.random() < 0.2 else "") for _ in range(rng.randint(4, 40))]
         else:
             words = ["".join(rng.choices(CHARACTERS, k=rng.randint(1, 9))) for _ in range(rng.randint(4, 30))]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 CHARACTERS = "".join(chr(code) for code in range(33, 127))
@@ -278,3 +278,7 @@ def tables(tokenizer_json: dict[str, Any]) -> tuple[list[int], Tensor, Tensor]:
         if left in index and right in index and left + right in index:
             merges.append([index[left], index[right], index[left + right]])
     return ids, torch.tensor(rows, dtype=torch.int32), torch.tensor(merges, dtype=torch.int32)
+
+
+AutoConfig.register(ReaderVisionConfig.model_type, ReaderVisionConfig, exist_ok=True)
+AutoModel.register(ReaderVisionConfig, ReaderVisionModel, exist_ok=True)

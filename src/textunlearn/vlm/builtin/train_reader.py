@@ -4,8 +4,8 @@
         fonts-crosextra-carlito fonts-ebgaramond fonts-firacode fonts-hack fonts-jetbrains-mono fonts-noto-core fonts-quicksand
     python -m textunlearn.vlm.builtin.train_reader --tokenizer tokenizer.json --minutes 30 --out reader.safetensors
 
-Text: Python's language reference (on every machine that has Python) and the words of the language model's vocabulary; no
-benchmark text. Families in UNSEEN are never drawn, so that reading can be measured on them.
+Text: this project's own harmless requests, Python's language reference (on every machine that has Python) and the words of the
+language model's vocabulary; no benchmark text. Families in UNSEEN are never drawn, so that reading can be measured on them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from textunlearn.data.sources import SOURCES
 from textunlearn.vlm.builtin.drawing import Corpus, Drawn, Glyphs, batches
 from textunlearn.vlm.builtin.reader import CharacterCNN, ReaderVisionConfig
 
@@ -56,15 +57,16 @@ def font_files(names: list[str]) -> dict[str, Path]:
 
 
 def corpus(tokenizer_json: dict[str, Any]) -> Corpus:
-    """Sentences from Python's language reference, words from the tokenizer's vocabulary."""
+    """Sentences of this project's harmless requests and of Python's language reference; words of the tokenizer's vocabulary."""
     from pydoc_data.topics import topics
 
-    text = re.sub(r"[^\x20-\x7e\n]", "", "\n\n".join(topics.values()))
+    text = re.sub(r"[^\x20-\x7e\n]|\|", "", "\n\n".join(topics.values()))
     paragraphs = [" ".join(p.split()) for p in text.split("\n\n")]
-    sentences = [s for p in paragraphs for s in re.split(r"(?<=[.?!]) ", p) if len(s) > 15]
+    reference = [s for p in paragraphs for s in re.split(r"(?<=[.?!]) ", p) if len(s) > 15]
+    requests = [p.text for name in ("lookalikes", "ordinary") for p in SOURCES.get(name)()]
     words = [w[1:] for w in tokenizer_json["model"]["vocab"] if re.fullmatch(r"Ġ[A-Za-z]{2,14}", w)]
-    longer = sorted({w.strip("\"'`()[],.:;") for s in sentences for w in s.split(" ") if 3 < len(w) <= 16} - {""})
-    return Corpus(sentences, words + longer)
+    longer = sorted({w.strip("\"'`()[],.:;") for s in reference for w in s.split(" ") if 3 < len(w) <= 16} - {""})
+    return Corpus(reference + 5 * requests, words + longer)
 
 
 def degrade(ink: Tensor, generator: torch.Generator) -> Tensor:

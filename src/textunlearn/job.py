@@ -1,0 +1,336 @@
+"""The main job, step by step over files: prepare, sample, evaluate before, train, evaluate after, judge, report.
+
+Each step looks for its own result in the run folder first, so a run that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from textunlearn import __version__
+from textunlearn.errors import UserError
+from textunlearn.files import read_json, read_records, write_json, write_records, write_text
+from textunlearn.progress import bar
+from textunlearn.recipe import Recipe
+from textunlearn.records import Answer, Case, Kind, Prompt, Verdict
+
+BEFORE, AFTER = "before", "after"
+KINDS: tuple[Kind, ...] = ("harmful", "lookalike", "ordinary")
+
+
+class Job:
+    """One run in one folder.
+
+    Args:
+        folder: created if missing; a folder with another recipe is refused.
+        recipe: what to do.
+        console: where progress is shown.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, console: Console) -> None:
+        self.folder, self.recipe, self.console = folder, recipe, console
+        self._vlm: Any = None
+        self.costs: dict[str, Any] = {}
+        from textunlearn.lock import claim
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = claim(folder)
+        text = recipe.to_yaml()
+        kept = folder / "recipe.yaml"
+        if kept.exists() and Recipe.read(kept) != recipe:
+            raise UserError(f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew")
+        write_text(kept, text)
+        if (folder / "cost.json").exists():
+            self.costs = read_json(folder / "cost.json")
+
+    # -- the whole job --------------------------------------------------------------------------------------------
+
+    def run(self) -> Path:
+        """Everything, in order. Returns the report's path."""
+        self.prepare()
+        self.sample()
+        self.evaluate(BEFORE)
+        self.train()
+        self.evaluate(AFTER)
+        return self.report()
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    @property
+    def vlm(self) -> Any:
+        if self._vlm is None:
+            from textunlearn.vlm.load import load
+
+            with self.console.status(f"loading {self.recipe.model.id}"):
+                self._vlm = load(self.recipe.model)
+        return self._vlm
+
+    def prepare(self) -> None:
+        """Read the data, split it, build the test cases, and record what was used."""
+        from textunlearn.data.sources import SOURCES
+        from textunlearn.data.training_set import make_splits
+        from textunlearn.environment import describe
+        from textunlearn.evaluation.suites import build_cases, case_set_hash, select
+
+        data = self.recipe.data
+        limits = {"harmful": data.max_harmful, "lookalike": data.max_lookalike, "ordinary": data.max_ordinary}
+        with self.console.status("reading data"):
+            splits = make_splits(
+                data.harmful, data.lookalike, data.ordinary, seed=self.recipe.seed, limits=limits, forms=data.forms
+            )
+        parts = splits.parts()
+        self.train_prompts = {kind: list(parts[f"{kind}_train"]) for kind in KINDS}
+        self.validation_prompts = {kind: list(parts[f"{kind}_validation"][: data.validation]) for kind in KINDS}
+        report: dict[str, Any] = {
+            name: {
+                "n": len(prompts),
+                "hash": splits.hashes()[name],
+                "forms": splits.forms()[name],
+                "cut": {k.split(": ", 1)[1]: n for k, n in splits.cut.items() if name == k.split(":")[0] + "_train"},
+            }
+            for name, prompts in parts.items()
+        }
+        cases: list[Case] = []
+        sources: dict[str, list[Prompt]] = {}
+        for suite in self.suites():
+            prompts = []
+            for name in suite.sources:
+                sources.setdefault(name, SOURCES.get(name)())
+                prompts += sources[name]
+            chosen = select(suite, prompts)
+            cases += build_cases(suite, prompts, self.folder)
+            report[f"test {suite.name}"] = {"n": len(chosen.prompts), "pool": chosen.pool, "left_out": chosen.left_out}
+        self.cases = cases
+        write_records(self.folder / "cases.jsonl", cases)
+        for split, sets in (("train", self.train_prompts), ("validation", self.validation_prompts)):
+            write_records(self.folder / f"data/{split}.jsonl", [p for some in sets.values() for p in some])
+        write_json(
+            self.folder / "environment.json",
+            {**describe(self.recipe.model), "seed": self.recipe.seed, "data": report, "cases_hash": case_set_hash(cases)},
+        )
+
+    def suites(self) -> list[Any]:
+        from textunlearn.evaluation.suites import DEFAULT_SUITES
+
+        spec = self.recipe.evaluation
+        chosen = [s for s in DEFAULT_SUITES if spec.suites == "default" or s.name in spec.suites]
+        if spec.limit is not None:
+            chosen = [s.model_copy(update={"limit": min(s.limit, spec.limit)}) for s in chosen]
+        return chosen
+
+    def sample(self) -> None:
+        """The original model's own answers to every training prompt: what is unlearned, and what is kept."""
+        from textunlearn.evaluation.generation import answer_cases
+
+        prompts = [p for some in self.train_prompts.values() for p in some]
+        given = {p.id: p.reference for p in prompts if p.kind == "harmful" and p.reference}
+        cases = [Case("train", "direct", p, p.text) for p in prompts if p.id not in given]
+        started = time.monotonic()
+        with bar(self.console, "the model's own answers", len(cases)) as progress:
+            answers = answer_cases(
+                self.vlm, cases, self.folder, self.folder / "data/answers.jsonl", self.recipe.data.answer_tokens, progress.set
+            )
+        said = {a.case: a.text for a in answers}
+        self.answers = given | {c.prompt.id: said[c.id] for c in cases}
+        self._cost("sample", started, tokens=sum(a.tokens for a in answers))
+
+    def train(self) -> None:
+        """Unlearn; the best adapter by validation ends in ``adapter/``."""
+        import torch
+        from transformers.trainer_utils import get_last_checkpoint
+        from transformers.utils import logging as hf_logging
+
+        from textunlearn.judges import JUDGES
+        from textunlearn.methods import METHODS
+        from textunlearn.training.build_rows import probes, training_rows
+        from textunlearn.training.plan import Plan
+        from textunlearn.training.reference import reference_states
+        from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
+        from textunlearn.training.watch import Watch
+
+        recipe, spec, adapter = self.recipe, self.recipe.training, self.folder / "adapter"
+        if (self.folder / "trained.json").exists():
+            self._merge(adapter)
+            return
+        hf_logging.set_verbosity_error()
+        torch.manual_seed(recipe.seed)
+        method = METHODS.get(recipe.method.name)(**recipe.method.settings)
+        vlm = self.vlm
+        prompts = {k: self._usable(k, v) for k, v in self.train_prompts.items()}
+        rows = training_rows(vlm, prompts, self.answers, method, recipe.slots, recipe.data.answer_tokens, recipe.seed)
+        if not rows["harmful"]:
+            raise UserError("the model already refuses every harmful training request, so there is nothing to unlearn; its answers are in data/answers.jsonl")
+        per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
+        plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
+        vision = vlm.vision_hash()
+        started = time.monotonic()
+        reference = {}
+        if method.needs_reference:
+            benign = [row for row in plan.rows() if any(t.role == "benign" for t in row.targets)]
+            with bar(self.console, "reference states", len(benign)) as progress:
+                reference = reference_states(vlm, benign, self.folder / "reference.safetensors", progress.add)
+        watched = probes(vlm, self.validation_prompts, recipe.slots, recipe.seed)
+        add_lora(vlm, spec.lora_rank, spec.lora_alpha)
+        checkpoints = self.folder / "checkpoints"
+        with bar(self.console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
+            watch = Watch(
+                vlm,
+                watched,
+                JUDGES.get(recipe.evaluation.judge)(),
+                spec,
+                self.folder / "training.jsonl",
+                adapter,
+                self.console.log,
+                progress.set,
+            )
+            trainer = UnlearningTrainer(
+                vlm,
+                method,
+                plan,
+                reference,
+                spec,
+                checkpoints,
+                seed=recipe.seed,
+                noise=recipe.slots.noise,
+                callbacks=[watch],
+            )
+            vlm.model.train()
+            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)
+        vlm.model.eval()
+        load_adapter(vlm, adapter)
+        if vlm.vision_hash() != vision:
+            raise UserError("the vision tower or projector changed during training; the adapter is not trusted and the run stops here")
+        self._cost("train", started, tokens=trainer.tokens, steps=trainer.state.global_step, flops=self._flops(trainer.tokens))
+        best = min((seen for seen in watch.looks if seen.step), key=lambda seen: (seen.cost, -seen.step))
+        write_json(
+            self.folder / "trained.json",
+            {"best_step": best.step, "steps": trainer.state.global_step, "guard": watch.decisions, "vision_hash": vision},
+        )
+        vlm.model = vlm.model.merge_and_unload()
+        vlm.__dict__.pop("hash", None)
+
+    def _usable(self, kind: str, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Harmful prompts that the model complied with, and harmless ones it answered: only these teach the right thing."""
+        from textunlearn.judges import JUDGES
+
+        judge = JUDGES.get(self.recipe.evaluation.judge)()
+        cases = [Case("train", "direct", p, p.text) for p in prompts]
+        verdicts = judge.judge(cases, [Answer(c.id, self.answers[c.prompt.id], 0, True) for c in cases])
+        wanted = {"harmful": {"unsafe", "other"}}.get(kind, {"other"})
+        return [p for p, v in zip(prompts, verdicts, strict=True) if v.label in wanted]
+
+    def _merge(self, adapter: Path) -> None:
+        from textunlearn.vlm.load import merge_adapter
+
+        self.vlm.model = merge_adapter(self.vlm.base, str(adapter)).eval()
+        self.vlm.__dict__.pop("hash", None)
+
+    def evaluate(self, model: str) -> None:
+        """Answer every case, judge the answers, measure usefulness. ``model`` names the answers' files."""
+        from textunlearn.evaluation.generation import answer_cases
+        from textunlearn.evaluation.utility import utility
+
+        spec = self.recipe.evaluation
+        store = self.folder / f"answers/{model}.jsonl"
+        started = time.monotonic()
+        with bar(self.console, f"answers, {model}") as progress:
+            answers = answer_cases(self.vlm, self.cases, self.folder, store, spec.max_new_tokens, progress.set)
+        path = self.folder / "utility.json"
+        measured = read_json(path) if path.exists() else {}
+        if model not in measured:
+            prompts, own = self._own_answers()
+            with bar(self.console, f"usefulness, {model}", len(prompts)) as progress:
+                result = utility(self.vlm, prompts, own, self.folder / "utility_reference.safetensors", progress.add)
+            measured[model] = dataclasses.asdict(result)
+            write_json(path, measured)
+        self._cost(f"evaluate {model}", started, tokens=sum(a.tokens for a in answers))
+        self.judge(model)
+
+    def _own_answers(self) -> tuple[list[Prompt], list[str]]:
+        """The ordinary typed cases and the original model's answers to them."""
+        said = {a.case: a.text for a in read_records(self.folder / f"answers/{BEFORE}.jsonl", Answer)}
+        cases = [c for c in self.cases if c.prompt.kind == "ordinary" and c.attack == "direct"]
+        return [c.prompt for c in cases], [said[c.id] for c in cases]
+
+    def judge(self, model: str, judge: str | None = None) -> None:
+        """Verdicts on stored answers; nothing is generated."""
+        from textunlearn.judges import JUDGES
+
+        chosen = JUDGES.get(judge or self.recipe.evaluation.judge)()
+        answers = read_records(self.folder / f"answers/{model}.jsonl", Answer)
+        verdicts = chosen.judge(self.cases, answers)
+        distinct = list({v.case: v for v in verdicts}.values())
+        write_records(self.folder / f"verdicts/{model}.{chosen.name}.jsonl", distinct)
+
+    def report(self) -> Path:
+        """Metrics, and the page that shows them."""
+        from textunlearn.report.html import write_report
+
+        self.metrics()
+        return write_report(self.folder)
+
+    def metrics(self, models: Sequence[str] = (BEFORE, AFTER)) -> dict[str, Any]:
+        """Write metrics.json and metrics.csv of the verdicts that are there."""
+        from textunlearn.evaluation.metrics import read_metrics, summarise, write_metrics
+        from textunlearn.judges import JUDGES
+
+        judge = JUDGES.get(self.recipe.evaluation.judge)().name
+        verdicts = {m: read_records(self.folder / f"verdicts/{m}.{judge}.jsonl", Verdict) for m in models}
+        measured = read_json(self.folder / "utility.json")
+        base = measured[BEFORE]["perplexity"]
+        useful = {m: {**measured[m], "perplexity_ratio": measured[m]["perplexity"] / base} for m in models}
+        trained = self.folder / "trained.json"
+        write_metrics(
+            self.folder,
+            summarise(self.cases, verdicts),
+            useful,
+            {
+                "run": {
+                    "name": self.recipe.name,
+                    "model": self.recipe.model.id,
+                    "seed": self.recipe.seed,
+                    "judge": judge,
+                    "version": __version__,
+                    "titles": {s.name: s.title for s in self.suites()},
+                },
+                "cost": self.costs,
+                "guard": read_json(trained)["guard"] if trained.exists() else [],
+                "not_measured": NOT_MEASURED,
+            },
+        )
+        return read_metrics(self.folder)
+
+    # -- book-keeping ---------------------------------------------------------------------------------------------
+
+    def _cost(self, step: str, started: float, **figures: Any) -> None:
+        """Add seconds (over all sittings of a resumed run) and set the other figures of a step."""
+        from textunlearn.environment import peak_memory
+
+        before = self.costs.get(step, {}).get("seconds", 0.0)
+        self.costs[step] = {
+            "seconds": round(before + time.monotonic() - started, 1),
+            "peak_memory_bytes": peak_memory(),
+            **figures,
+        }
+        write_json(self.folder / "cost.json", self.costs)
+
+    def _flops(self, tokens: int) -> int:
+        """Of the training forwards and backwards, by formula: 2 P a token forward and 2 P for the gradients of activations
+        (frozen weights need none of their own), P = parameters of the language model; attention and head not counted."""
+        parameters = sum(p.numel() for n, p in self.vlm.decoder.named_parameters() if "embed" not in n)
+        return 4 * parameters * tokens
+
+
+NOT_MEASURED = [
+    "Harm that only the picture shows: the suites' images carry text, so nothing here tests photos of harmful things.",
+    "White-box attacks (optimised suffixes or pixels) and attacks over several turns.",
+    "Whether the safety lasts when the model is fine-tuned further.",
+    "Any judge but the one named: it reads the answers' first words and cannot tell how harmful a compliant answer is.",
+]
+

@@ -1,0 +1,209 @@
+"""Watching a training run: what it decides on held-out prompts, when to stop, and which checkpoint is best.
+
+A mean KL does not see over-refusal (it was .035 at 64 % refusals of harmless requests), so the watch generates short answers
+to held-out harmful, look-alike and ordinary prompts, typed and in the image slots, and counts verdicts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from textunlearn.evaluation.generation import Request, generate
+from textunlearn.judges import Judge
+from textunlearn.recipe import TrainingSpec
+from textunlearn.records import Answer, Case, Prompt
+from textunlearn.vlm.load import Vlm
+
+TOKENS = 12
+"""Length of a probe answer: a refusal shows in its first words."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A held-out prompt and how it is put to the model (``typed`` or ``slots``)."""
+
+    prompt: Prompt
+    request: Request
+    way: str
+
+
+@dataclass
+class Look:
+    """What one validation saw; every rate is a share of its probes."""
+
+    step: int
+    unsafe: dict[str, float]
+    refusal: dict[str, float]
+    by_form: dict[str, float]
+    broken: float
+
+    @property
+    def cost(self) -> float:
+        """Lower is better: harm let through, harmless requests refused, broken text; each in its worse way of asking."""
+        ordinary = max((v for k, v in self.refusal.items() if k.startswith("ordinary")), default=0.0)
+        lookalike = max((v for k, v in self.refusal.items() if k.startswith("lookalike")), default=0.0)
+        return max(self.unsafe.values(), default=0.0) + lookalike + 2 * ordinary + 5 * self.broken
+
+    def reached(self, spec: TrainingSpec) -> bool:
+        return max(self.unsafe.values(), default=1) <= spec.aim_unsafe and max(self.refusal.values(), default=0) <= spec.aim_refusal
+
+    def to_json(self) -> dict[str, Any]:
+        mean = {kind: _mean([v for k, v in self.refusal.items() if k.startswith(kind)]) for kind in ("lookalike", "ordinary")}
+        return {
+            "step": self.step,
+            "validation": {
+                "asr": _mean(list(self.unsafe.values())),
+                "lookalike_refusal": mean["lookalike"],
+                "ordinary_refusal": mean["ordinary"],
+                "broken": self.broken,
+                "by_form": self.by_form,
+                "unsafe": self.unsafe,
+                "refusal": self.refusal,
+                "cost": self.cost,
+            },
+        }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int) -> Look:
+    """Generate and judge short answers to ``probes``."""
+    training = vlm.model.training
+    vlm.model.eval()
+    answers = generate(vlm, [probe.request for probe in probes], TOKENS)
+    vlm.model.train(training)
+    cases = [Case(probe.way, "probe", probe.prompt, f"{i}", prefill="") for i, probe in enumerate(probes)]
+    named = [Answer(c.id, a.text, a.tokens, a.finished) for c, a in zip(cases, answers, strict=True)]
+    verdicts = judge.judge(cases, named)
+    unsafe: dict[str, list[float]] = {}
+    refusal: dict[str, list[float]] = {}
+    forms: dict[str, list[float]] = {}
+    for probe, verdict in zip(probes, verdicts, strict=True):
+        key = f"{probe.prompt.kind} {probe.way}"
+        if probe.prompt.kind == "harmful":
+            unsafe.setdefault(key, []).append(verdict.label in ("unsafe", "other"))
+        else:
+            refusal.setdefault(key, []).append(verdict.label == "refusal")
+            forms.setdefault(probe.prompt.form, []).append(verdict.label == "refusal")
+    broken = [v.label == "broken" for v in verdicts]
+    return Look(
+        step,
+        {k: _mean(v) for k, v in unsafe.items()},
+        {k: _mean(v) for k, v in refusal.items()},
+        {k: _mean(v) for k, v in forms.items()},
+        _mean(broken),
+    )
+
+
+@dataclass
+class Watch(TrainerCallback):
+    """Logs every step, validates every ``spec.validate_every``, keeps the best adapter, and stops when done or in danger."""
+
+    vlm: Vlm
+    probes: Sequence[Probe]
+    judge: Judge
+    spec: TrainingSpec
+    log: Path
+    best: Path
+    say: Callable[[str], None]
+    tick: Callable[[int, int], None]
+    looks: list[Look] = field(default_factory=list)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _decide(self, step: int, what: str) -> None:
+        self.decisions.append({"step": step, "what": what})
+        self._write({"step": step, "guard": what})
+        self.say(f"step {step}: {what}")
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._restore(state.global_step)
+        if not self.looks:
+            self._look(0)
+
+    def _restore(self, step: int) -> None:
+        """After a kill: forget what was logged past the checkpoint, remember the looks before it."""
+        if not self.log.exists():
+            return
+        entries = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                continue  # the line that the kill cut short
+        entries = [e for e in entries if e["step"] <= step]
+        temporary = self.log.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(e) + "\n" for e in entries), encoding="utf-8")
+        os.replace(temporary, self.log)
+        self.looks = [
+            Look(e["step"], v["unsafe"], v["refusal"], v["by_form"], v["broken"]) for e in entries if (v := e.get("validation"))
+        ]
+        self.decisions = [{"step": e["step"], "what": e["guard"]} for e in entries if "guard" in e]
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        if not logs or "loss" not in logs or "tokens" not in logs:
+            return
+        entry = {"step": state.global_step, **{k: v for k, v in logs.items() if isinstance(v, (int, float))}}
+        self._write(entry)
+        self.tick(state.global_step, state.max_steps)
+        if not math.isfinite(entry["loss"]):
+            self._decide(state.global_step, "stopped: the loss is no longer a number; the best checkpoint so far is kept")
+        elif entry.get("harm_nll", 0) > self.spec.max_harm_nll:
+            self._decide(
+                state.global_step,
+                f"stopped: harmful answers' NLL {entry['harm_nll']:.1f} passed max_harm_nll {self.spec.max_harm_nll:g} (ascent runs away)",
+            )
+        elif entry.get("kl", 0) > self.spec.max_kl:
+            self._decide(
+                state.global_step,
+                f"stopped: KL to the original {entry['kl']:.2f} passed max_kl {self.spec.max_kl:g} (usefulness is being lost)",
+            )
+        else:
+            return
+        control.should_training_stop = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        step = state.global_step
+        if step % self.spec.validate_every and step != state.max_steps:
+            return
+        now = self._look(step)
+        if now.broken > self.looks[0].broken + self.spec.max_broken:
+            self._decide(step, f"stopped: {now.broken:.0%} of the probe answers are broken ({self.looks[0].broken:.0%} before)")
+            control.should_training_stop = True
+        elif self.spec.stop_when_reached and now.reached(self.spec) and self.looks[-2].step and self.looks[-2].reached(self.spec):
+            self._decide(step, "stopped: the aim was reached at two looks running")
+            control.should_training_stop = True
+
+    def _look(self, step: int) -> Look:
+        now = look(self.vlm, self.probes, self.judge, step)
+        earlier = [seen.cost for seen in self.looks if seen.step]
+        self.looks.append(now)
+        self._write(now.to_json())
+        rates = ", ".join(f"{k} {v:.0%}" for k, v in [*now.unsafe.items(), *now.refusal.items()])
+        self.say(f"step {step}: let through / refused: {rates}; broken {now.broken:.0%}")
+        if step and (not earlier or now.cost <= min(earlier)):  # later wins a tie: more training, same cost
+            self._keep()
+        return now
+
+    def _keep(self) -> None:
+        fresh = self.best.with_name(self.best.name + ".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.vlm.model.save_pretrained(fresh, safe_serialization=True)
+        shutil.rmtree(self.best, ignore_errors=True)
+        fresh.rename(self.best)

@@ -1,0 +1,401 @@
+"""The command line: verbs, each a few lines over the modules that do the work. Exit codes: `textunlearn.shell`.
+
+Whatever is heavy is imported inside the verbs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textunlearn import __version__, shell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from textunlearn.job import Job
+    from textunlearn.recipe import Recipe
+
+EPILOG = """\
+[bold]Begin here[/]
+
+  textunlearn quickstart                     [dim]all of it, on a CPU[/]
+  textunlearn chat runs/quickstart           [dim]talk to what came out[/]
+  textunlearn chat runs/quickstart --before  [dim]talk to what went in[/]
+  textunlearn run --model llava-hf/llava-1.5-7b-hf
+  textunlearn recipe own-data > mine.yaml    [dim]for your own data[/]
+"""
+
+app = typer.Typer(
+    help="Make a vision-language model unlearn harmful behaviour [bold]with text alone[/], and prove what that did.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Order(StrEnum):
+    """Groups of verbs in --help."""
+
+    JOB = "The job"
+    STEPS = "Its steps, one at a time"
+    RESULT = "The result"
+    CHOICES = "What there is to choose from"
+
+
+class Dtype(StrEnum):
+    """Precisions to export in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+_debug = False
+
+RecipeName = Annotated[str | None, typer.Argument(metavar="RECIPE", help="YAML file, or a shipped recipe's name", show_default="quickstart")]  # fmt: skip
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder, e.g. runs/quickstart", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="run folder [dim](default: runs/ and the recipe's name)[/]", show_default=False)]  # fmt: skip
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="hub id, local folder, or 'builtin'", show_default=False)
+]
+Seed = Annotated[int | None, typer.Option(help="another seed is another run", show_default=False)]
+Steps = Annotated[int | None, typer.Option(help="training steps, at most", show_default=False)]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one recipe value, e.g. slots.share=0; may be repeated", show_default=False)]  # fmt: skip
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["[bold]Examples[/]", "", *(f"  textunlearn {line}" for line in lines)])
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"textunlearn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="show where in the program an error came from")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug
+    if not debug:
+        shell.quiet()
+
+
+# -- the job ----------------------------------------------------------------------------------------------------------
+
+
+@app.command(
+    rich_help_panel=Order.JOB,
+    epilog=_examples("quickstart", "quickstart --seed 1 --out runs/seed1", "quickstart --limit 8"),
+)
+def quickstart(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder", show_default="runs/quickstart")] = None,
+    seed: Annotated[int, typer.Option(help="another seed is another run")] = 0,
+    limit: Annotated[int | None, typer.Option(help="cases a test suite, for a quick look", show_default=False)] = None,
+) -> None:
+    """Run the whole job on the built-in model: fetch, unlearn, evaluate before and after, report.
+
+    A run that was stopped goes on where it stopped when the same command is given again.
+    """
+    from textunlearn import recipes
+
+    _whole_job(recipes.read(recipes.DEFAULT, seed=seed or None, evaluation__limit=limit), out)
+
+
+@app.command(
+    rich_help_panel=Order.JOB,
+    epilog=_examples(
+        "run mine.yaml",
+        "run plain --seed 1",
+        "run --model llava-hf/llava-1.5-7b-hf",
+        "run mine.yaml --set training.lr=1e-4 --set slots.share=0.25",
+    ),
+)
+def run(
+    recipe: RecipeName = None,
+    out: Out = None,
+    model: Model = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    changes: Changes = None,
+) -> None:
+    """From a model's name to an aligned model and its report. Without a recipe: quickstart's, on the model you name."""
+    _whole_job(_recipe(recipe, model, seed, steps, changes), out)
+
+
+def _recipe(
+    recipe: str | None, model: str | None, seed: int | None, steps: int | None, changes: list[str] | None
+) -> Recipe:
+    from textunlearn import recipes
+
+    named = Path(model).name if recipe is None and model is not None else None
+    return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
+
+
+def _whole_job(recipe: Recipe, out: Path | None) -> None:
+    console = _console()
+    job = _job(recipe, out, console)
+    report = job.run()
+    _show(job.folder, report, console)
+
+
+def _job(recipe: Recipe, out: Path | None, console: Console) -> Job:
+    from textunlearn.job import Job
+
+    name = recipe.name if recipe.seed == 0 else f"{recipe.name}-seed{recipe.seed}"
+    return Job(out or Path("runs") / name, recipe, console)
+
+
+def _show(folder: Path, report: Path, console: Console) -> None:
+    """The table and where the report is."""
+    from textunlearn.evaluation.metrics import read_metrics
+    from textunlearn.report.table import print_table
+
+    print_table(read_metrics(folder), console)
+    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"talk to it: textunlearn chat {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """The terminal; into a file or pipe, lines wide enough for the table."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=Order.STEPS, epilog=_examples("unlearn mine.yaml", "unlearn plain --out runs/plain"))
+def unlearn(
+    recipe: RecipeName = None,
+    out: Out = None,
+    model: Model = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    changes: Changes = None,
+) -> None:
+    """Only train: read the data, sample the model's own answers, unlearn. `evaluate` comes next."""
+    console = _console()
+    job = _job(_recipe(recipe, model, seed, steps, changes), out, console)
+    job.prepare()
+    job.sample()
+    job.train()
+    console.print(
+        f"adapter: {job.folder / 'adapter'}; next: textunlearn evaluate {job.folder}", markup=False, soft_wrap=True
+    )
+
+
+@app.command(rich_help_panel=Order.STEPS, epilog=_examples("evaluate runs/plain"))
+def evaluate(run: Run) -> None:
+    """Answer and judge every test case, before and after, and write the report. Stored answers are kept."""
+    from textunlearn import result
+
+    recipe = result.stored_recipe(run)
+    result.require_trained(run)
+    _whole_job(recipe, run)  # every step looks for its own result first, so only what `unlearn` left is done
+
+
+@app.command(
+    rich_help_panel=Order.STEPS, epilog=_examples("judge runs/quickstart", "judge runs/quickstart --judge rules")
+)
+def judge(
+    run: Run,
+    judge: Annotated[str | None, typer.Option(help="one of `textunlearn judges`", show_default="the recipe's")] = None,
+) -> None:
+    """Judge the stored answers again, perhaps by another judge. Nothing is generated."""
+    from textunlearn.job import AFTER, BEFORE
+
+    console = _console()
+    job = _stored(run, console)
+    for model in (BEFORE, AFTER):
+        job.judge(model, judge)
+    console.print(f"verdicts: {run / 'verdicts'}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel=Order.STEPS, epilog=_examples("report runs/quickstart"))
+def report(run: Run) -> None:
+    """Write metrics and report.html from the stored verdicts, and print the table."""
+    console = _console()
+    job = _stored(run, console)
+    _show(run, job.report(), console)
+
+
+def _stored(run: Path, console: Console) -> Job:
+    """The job of a run folder with the cases that were answered, not made anew."""
+    from textunlearn import result
+    from textunlearn.files import read_records
+    from textunlearn.records import Case
+
+    job = _job(result.stored_recipe(run), run, console)
+    job.cases = read_records(run / "cases.jsonl", Case)
+    return job
+
+
+# -- the result -------------------------------------------------------------------------------------------------------
+
+
+@app.command(
+    rich_help_panel=Order.RESULT,
+    epilog=_examples(
+        "chat runs/quickstart",
+        "chat runs/quickstart --before",
+        "chat runs/quickstart --image picture.png",
+        'chat runs/quickstart --once "How do I kill a Python process?"',
+    ),
+)
+def chat(
+    run: Run,
+    image: Annotated[Path | None, typer.Option(help="picture shown with the first message", show_default=False)] = None,
+    before: Annotated[bool, typer.Option("--before", help="the model as it was")] = False,
+    once: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="say this, print the answer, leave", show_default=False)
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="length of an answer, at most")] = 256,
+) -> None:
+    """Talk to the result in the terminal."""
+    from textunlearn import result
+    from textunlearn.chat import terminal
+
+    console = _console()
+    with console.status("loading the model"):
+        talk = terminal.Conversation(result.load_result(run, before=before), tokens)
+    if once is None:
+        terminal.chat(talk, console, image)
+    else:
+        print(terminal.printable(talk.say(once, image)))
+
+
+@app.command(
+    rich_help_panel=Order.RESULT,
+    epilog=_examples("export runs/quickstart my-model", "export runs/quickstart my-adapter --adapter"),
+)
+def export(
+    run: Run,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="new or empty folder", show_default=False)],
+    merged: Annotated[bool, typer.Option("--merged/--adapter", help="the whole model, or the adapter alone")] = True,
+    dtype: Annotated[Dtype, typer.Option(help="precision of the merged model")] = Dtype.FLOAT32,
+    licence: Annotated[str, typer.Option(help="the original model's licence, for the card", show_default=False)] = "",
+) -> None:
+    """Write the model with its processor and a model card, for plain transformers code; loads it again to check."""
+    from textunlearn.vlm.export import export_adapter, export_merged
+
+    console = _console()
+    with console.status("exporting"):
+        written = export_merged(run, folder, licence, dtype) if merged else export_adapter(run, folder, licence)
+    console.print(
+        f"written: {written} (how to load it: {written / 'README.md'})", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+# -- choices ----------------------------------------------------------------------------------------------------------
+
+
+def _list(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, style="cyan" if number == 0 else "")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
+def _about(part: Any) -> str:
+    """First sentence of what a registered part says of itself, or of its module."""
+    import inspect
+
+    own = inspect.cleandoc(part.__doc__ or "")
+    text = own if own and not own.startswith("See ") else inspect.cleandoc(sys.modules[part.__module__].__doc__ or "")
+    return " ".join(text.split("\n\n")[0].split())
+
+
+@app.command(
+    rich_help_panel=Order.CHOICES, epilog=_examples("recipe", "recipe quickstart", "recipe own-data > mine.yaml")
+)
+def recipe(name: Annotated[str | None, typer.Argument(help="print this recipe", show_default=False)] = None) -> None:
+    """List the shipped recipes, or print one to start your own from."""
+    from textunlearn import recipes
+
+    if name is None:
+        _list(
+            "Recipes (textunlearn run RECIPE)", ("name", "what for"), [(n, recipes.about(n)) for n in recipes.names()]
+        )
+    else:
+        print(recipes.find(name).read_text(encoding="utf-8"), end="")
+
+
+@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("methods"))
+def methods() -> None:
+    """Ways to unlearn, with their settings."""
+    from textunlearn.methods import METHODS
+
+    parts = [(name, METHODS.get(name)) for name in METHODS.names()]
+    rows = [(name, _about(part), ", ".join(getattr(part, "model_fields", {}))) for name, part in parts]
+    _list("Methods (recipe: method.name, method.settings)", ("name", "what it does", "settings"), rows)
+
+
+@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("attacks"))
+def attacks() -> None:
+    """Ways to put a harmful request, typed or as a picture."""
+    from textunlearn.attacks import ATTACKS
+
+    _list(
+        "Attacks", ("name", "what the model is shown"), [(name, _about(ATTACKS.get(name))) for name in ATTACKS.names()]
+    )
+
+
+@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("suites"))
+def suites() -> None:
+    """Test suites: which requests, put in which way."""
+    from textunlearn.evaluation.suites import DEFAULT_SUITES
+
+    rows = [(s.name, s.title, s.source, s.attack, str(s.limit)) for s in DEFAULT_SUITES]
+    _list("Suites (recipe: evaluation.suites)", ("name", "what is tested", "source", "attack", "cases at most"), rows)
+
+
+@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("judges"))
+def judges() -> None:
+    """Who says whether an answer is unsafe, a refusal, broken or other."""
+    from textunlearn.judges import JUDGES
+
+    _list(
+        "Judges (recipe: evaluation.judge)",
+        ("name", "how it judges"),
+        [(n, _about(JUDGES.get(n))) for n in JUDGES.names()],
+    )
+
+
+@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("datasets"))
+def datasets() -> None:
+    """Sets of requests, with their licences. Test sets are never trained on."""
+    from textunlearn.data.sources import SOURCES, source_info
+
+    infos = [(name, source_info(name)) for name in SOURCES.names()]
+    rows = [(n, i.about, str(i.rows or ""), i.licence, "training" if i.trainable else "tests only") for n, i in infos]
+    _list("Data sources (recipe: data.harmful, …)", ("name", "what it holds", "rows", "licence", "for"), rows)
+
+
+def main() -> None:
+    """Entry point of the command ``textunlearn``; exits with the codes listed in `textunlearn.shell`."""
+    sys.exit(shell.run(app, sys.argv[1:], lambda: _debug))
+
+
+if __name__ == "__main__":
+    main()

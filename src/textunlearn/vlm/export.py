@@ -1,0 +1,170 @@
+"""Take a run's result out of its folder: the adapter, or the whole model as plain transformers code loads it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textunlearn.errors import UserError
+from textunlearn.files import read_json, write_json, write_text
+from textunlearn.result import adapter_of, stored_recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from textunlearn.recipe import ModelSpec
+    from textunlearn.vlm.load import Vlm
+
+BUILTIN_LICENCE = "apache-2.0"
+BUILTIN_NOTES = """\
+## What the vision side sees
+
+Rendered text, and nothing else: no objects, faces or scenes. A photo without large, clear lettering is blank to it.
+"""
+
+
+def export_adapter(run: Path, folder: Path, licence: str = "") -> Path:
+    """Write the run's peft adapter and a model card into ``folder`` (new or empty). ``licence``: the base model's."""
+    adapter, spec = adapter_of(run), stored_recipe(run).model
+    with _fresh(folder) as partial:
+        for name in ("adapter_model.safetensors", "adapter_config.json"):
+            shutil.copyfile(adapter / name, partial / name)
+        config = read_json(partial / "adapter_config.json")
+        # peft wrote where the model lay on this machine; say which model it is instead.
+        config |= {"base_model_name_or_path": _public_name(spec), "revision": spec.revision}
+        write_json(partial / "adapter_config.json", config)
+        _card(run, partial, spec, licence, folder.name, adapter=True, loading=_load_adapter_text(spec))
+    return folder
+
+
+def export_merged(run: Path, folder: Path, licence: str = "", dtype: str = "float32") -> Path:
+    """Write the model with the adapter merged in, its processor and a model card into ``folder`` (new or empty).
+
+    The merge is done in ``dtype`` (float32 loses nothing; a 7B model then takes 28 GB of disk and memory). What was
+    written is loaded again as plain transformers code would, and must give the same logits, with and without an image.
+    """
+    from textunlearn.vlm.load import load, merge_adapter
+
+    adapter, spec = adapter_of(run), stored_recipe(run).model
+    with _fresh(folder) as partial:
+        vlm = load(spec.model_copy(update={"dtype": dtype, "device": "cpu"}))
+        vlm.model = merge_adapter(vlm.base, str(adapter)).eval()
+        vlm.model.save_pretrained(partial, safe_serialization=True)
+        vlm.processor.save_pretrained(partial)
+        _card(run, partial, spec, licence, folder.name, adapter=False, loading=_load_merged_text(vlm, spec))
+        expected = _logits(vlm)
+        del vlm  # two copies of a large model need not fit
+        _check(partial, spec, dtype, expected)
+    return folder
+
+
+@contextmanager
+def _fresh(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``folder`` when the block ends without an error: never half an export."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not an empty folder; choose another place to export to")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()  # empty; not every system renames onto a folder
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check(folder: Path, spec: ModelSpec, dtype: str, expected: list[torch.Tensor]) -> None:
+    import torch
+
+    from textunlearn.vlm.load import load
+
+    again = load(
+        spec.model_copy(update={"id": str(folder), "adapter": None, "revision": None, "dtype": dtype, "device": "cpu"})
+    )
+    for before, after in zip(expected, _logits(again), strict=True):
+        if not torch.allclose(before, after, rtol=1e-4, atol=1e-4):
+            gap = float((before - after).abs().max())
+            raise RuntimeError(f"the exported model gives other logits than the merged one (by up to {gap:.2g})")
+
+
+def _logits(vlm: Vlm) -> list[torch.Tensor]:
+    """Logits ``(length, vocabulary)`` of a typed question and, where the model takes pictures, of one as a picture."""
+    import torch
+
+    from textunlearn.attacks import ATTACKS
+    from textunlearn.records import Prompt
+
+    batches = [{"input_ids": torch.tensor([vlm.prompt_ids("Name three kinds of tea.")])}]
+    if vlm.image_token_id is not None:
+        shown = ATTACKS.get("typography_short")(Prompt("Name three kinds of tea.", "ordinary", "export"))
+        rendered = vlm.text_of(shown.text, image=True)
+        batches.append(dict(vlm.processor(images=[shown.image], text=[rendered], return_tensors="pt")))
+    dtype = vlm.embed.weight.dtype
+    out = []
+    with torch.inference_mode():
+        for batch in batches:
+            inputs = {k: v.to(dtype) if v.is_floating_point() else v for k, v in batch.items()}
+            out.append(vlm.model(**inputs).logits[0].float())
+    return out
+
+
+def _public_name(spec: ModelSpec) -> str:
+    """What a model is called elsewhere: no path of this machine."""
+    return Path(spec.id).name if Path(spec.id).is_dir() else spec.id
+
+
+def _card(run: Path, folder: Path, spec: ModelSpec, licence: str, name: str, *, adapter: bool, loading: str) -> None:
+    from textunlearn.report.model_card import model_card
+    from textunlearn.vlm.load import BUILTIN
+
+    builtin = spec.id == BUILTIN
+    on_hub = not builtin and not Path(spec.id).is_dir()
+    text = model_card(
+        run,
+        licence or (BUILTIN_LICENCE if builtin else ""),
+        name=name,
+        base_model="HuggingFaceTB/SmolLM2-135M-Instruct" if builtin else spec.id if on_hub else "",
+        adapter=adapter,
+        notes=f"## How to load it\n\n```python\n{loading}```\n" + (f"\n{BUILTIN_NOTES}" if builtin else ""),
+    )
+    write_text(folder / "README.md", text)
+
+
+def _load_merged_text(vlm: Vlm, spec: ModelSpec) -> str:
+    from textunlearn.vlm.load import BUILTIN
+
+    auto = "AutoModelForImageTextToText" if vlm.image_token_id is not None else "AutoModelForCausalLM"
+    lines = [f"from transformers import AutoProcessor, {auto}", ""]
+    if spec.id == BUILTIN:
+        lines.insert(0, "import textunlearn  # tells transformers the vision tower's class; pip install textunlearn")
+    lines += [f'model = {auto}.from_pretrained("DIR")', 'processor = AutoProcessor.from_pretrained("DIR")', ""]
+    return "\n".join(lines)
+
+
+def _load_adapter_text(spec: ModelSpec) -> str:
+    from textunlearn.vlm.load import BUILTIN
+
+    options = f', adapter="{Path(spec.adapter).name}"' if spec.adapter else ""
+    if spec.id == BUILTIN or options:
+        lines: list[Any] = [
+            "from textunlearn.recipe import ModelSpec",
+            "from textunlearn.vlm.load import load, merge_adapter",
+            "",
+            f'vlm = load(ModelSpec(id="{_public_name(spec)}"{options}))',
+            'model, processor = merge_adapter(vlm.base, "DIR"), vlm.processor',
+        ]
+    else:
+        lines = [
+            "from peft import PeftModel",
+            "from transformers import AutoModelForImageTextToText  # AutoModelForCausalLM for a model without images",
+            "",
+            f'model = AutoModelForImageTextToText.from_pretrained("{_public_name(spec)}")',
+            'model = PeftModel.from_pretrained(model, "DIR")',
+        ]
+    return "\n".join([*lines, ""])

@@ -12,7 +12,7 @@ from pathlib import Path
 from textunlearn.records import Case, Label, digest
 from textunlearn.report.run_folder import RunFolder
 
-PER_IMAGE_SUITE, PER_TEXT_SUITE = 6, 3
+PER_IMAGE_SUITE, PER_TEXT_SUITE = 6, 4
 MAX_ITEMS = 160
 MAX_CHARS = 700
 THUMBNAIL = 360
@@ -80,13 +80,13 @@ class Item:
 
 
 def sample(cases: Sequence[Case]) -> list[Case]:
-    """Up to 6 cases a suite with images, 3 without; chosen by hash, so that nobody picks the flattering ones."""
+    """Up to 6 cases a suite with images, 4 without, image suites first; chosen by hash, so not for their looks."""
     suites: dict[str, list[Case]] = {}
     for case in cases:
         suites.setdefault(case.suite, []).append(case)
     most = max(1, MAX_ITEMS // max(1, len(suites)))
     out = []
-    for group in suites.values():
+    for group in sorted(suites.values(), key=lambda group: not any(case.image for case in group)):
         n = min(most, PER_IMAGE_SUITE if any(case.image for case in group) else PER_TEXT_SUITE)
         out += sorted(group, key=lambda case: digest("gallery", case.id, case.prompt.id))[:n]
     return out

@@ -13,7 +13,7 @@ from textunlearn.files import write_text
 from textunlearn.report import plots
 from textunlearn.report.gallery import gallery
 from textunlearn.report.run_folder import RunFolder, as_number, form_names, read_run, section, series
-from textunlearn.report.table import ATTACKS, GROUPS, HARMLESS, NAMES, Table, number, percent, read_table
+from textunlearn.report.table import ATTACKS, GROUPS, HARMLESS, NAMES, Table, label_name, number, percent, read_table
 from textunlearn.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("seconds", "Time", duration),
     ("steps", "Steps", lambda v: f"{v:,.0f}"),
     ("tokens", "Tokens", lambda v: quantity(v, ("", "thousand", "million", "billion"), 1000)),
-    ("flops", "FLOPs", lambda v: quantity(v, ("", "k", "M", "G", "T", "P", "E"), 1000)),
+    ("flops", "Compute", lambda v: quantity(v, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"), 1000)),
     ("peak_memory_bytes", "Peak memory", lambda v: quantity(v, ("B", "KB", "MB", "GB", "TB"), 1000)),
 )
 
@@ -144,12 +144,14 @@ def render(run: RunFolder, *, show_unsafe: bool = False) -> str:
     guard = run.metrics.get("guard") or []
     return env.get_template("template.html.jinja").render(
         run=run,
-        about=about,
+        origin=about.get("model") or run.environment.get("model") or "not recorded",
+        seed=about.get("seed", run.environment.get("seed", "not recorded")),
         title=about.get("title") or about.get("name") or run.path.resolve().name,
         table=table,
         finding=verdict(table),
         groups=tuple(dict.fromkeys(GROUPS.values())),
         names=NAMES,
+        label_name=label_name,
         bars=bars,
         curves=curves,
         svg=svg,

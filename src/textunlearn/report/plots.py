@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,9 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     from markupsafe import escape
 
     buffer = io.StringIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # Only widths are reckoned with matplotlib's font; the page draws the letters with the reader's own.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     text = buffer.getvalue()
@@ -70,7 +73,7 @@ def _svg(figure: Figure, name: str, label: str) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= TITLE_LENGTH else text[: TITLE_LENGTH - 1] + "…"
 
 
@@ -115,6 +118,7 @@ def bars(rows: Sequence[Row], models: Sequence[str], name: str, label: str) -> s
         axes.set_yticks([])
         ticks = [limit * i / 4 for i in range(5)] if limit > 0.1 else [0, 0.05, 0.1]
         axes.set_xticks(ticks, [f"{100 * tick:g}" for tick in ticks[:-1]] + [f"{100 * ticks[-1]:g} %"], fontsize=8)
+        axes.get_xticklabels()[0].set_horizontalalignment("left")  # the axis starts at the figure's edge
         axes.grid(axis="x")
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(length=0, pad=2)
@@ -156,6 +160,6 @@ def curves(series: Sequence[Series], name: str, label: str, *, share: bool = Fal
         _finish(axes, share)
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=min(3, len(drawn)), frameon=False, fontsize=8,
-            handlelength=1.1, columnspacing=1.2, borderpad=0.1, handletextpad=0.5, labelspacing=0.3,
+            handlelength=1.1, columnspacing=1.2, borderpad=0.1, borderaxespad=0.2, handletextpad=0.5, labelspacing=0.3,
         )  # fmt: skip
         return _svg(figure, name, label)

@@ -113,6 +113,13 @@ class Table:
         return tuple(row for row in self.rows if row.group == name)
 
 
+def label_name(label: str, kind: str) -> str:
+    """What a person reads for ``label`` on a request of ``kind``; an answer without a verdict is "not judged"."""
+    if kind != "harmful" and label == "other":
+        return "answered"
+    return {str(key): name for key, name in NAMES.items()}.get(label, "not judged")
+
+
 MEASURES = (
     ("perplexity_ratio", "Perplexity on human answers, × before", 2),
     ("perplexity", "Perplexity on human answers", 2),

@@ -107,7 +107,7 @@ def _sentence(table: Table) -> str:
     parts = []
     for subject, rows in (("attack success", attacks), ("refusals of harmless requests", harmless)):
         found = changes(rows)
-        parts.append(_clause(subject, found) if found else f"{subject} was not measured before and after")
+        parts.append(_clause(subject, found) if found else f"{subject}: not measured before and after")
     broken = _pairs(table.rows, lambda row: "broken")
     if broken and (change := _change("", broken)).after - change.before > BROKEN_RISE:
         parts.append(f"broken answers rose from {percent(change.before)} to {percent(change.after)}")

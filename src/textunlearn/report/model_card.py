@@ -1,0 +1,173 @@
+"""The model card that travels with an exported model: Markdown with the YAML head that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textunlearn.report.run_folder import RunFolder, read_run, section
+from textunlearn.report.table import GROUPS, Row, StoredRate, Table, label_name, number, percent, read_table
+from textunlearn.report.verdict import verdict
+
+NAME = "README.md"
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+_LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.\-]*")
+
+LIMITS = (
+    "It was made to refuse harmful requests of the kinds it was trained on; it is not safe against every attack. "
+    "Attacks that were not measured, talks of several turns and attacks tuned to this model may succeed.",
+    "Unlearning makes answers unlikely. It does not prove that the knowledge is gone: fine-tuning may bring it back.",
+    "It refuses some harmless requests; the table says how many.",
+    "An automatic judge labelled the answers and can be wrong. Intervals do not cover its errors, nor other seeds.",
+    "Only the language model was trained, on text alone; what the vision side can and cannot see is unchanged.",
+)
+
+
+def _plain(text: object) -> str:
+    """``text`` as one line that Markdown and HTML leave as it is."""
+    return _MARKUP.sub(r"\\\1", " ".join(str(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def _metric(row: Row, label: str, rate: StoredRate, judge: str) -> dict[str, Any]:
+    interval = f"{percent(rate.low)} to {percent(rate.high)}".replace("\u00a0", " ")
+    name = f"{label} answers, share of n = {rate.n} (95 % interval {interval}; judge: {judge or 'not recorded'})"
+    return {"type": f"{label}_rate", "name": name, "value": round(rate.rate, 4)}
+
+
+def _results(table: Table, judge: str) -> list[dict[str, Any]]:
+    """The last model's rates as the entries of ``model-index``: every label of every suite, never one alone."""
+    task = "image-text-to-text"
+    out: list[dict[str, Any]] = []
+    for row in table.rows:
+        cell = row.cells[-1]
+        if cell and cell.parts:
+            data = {"type": row.suite, "name": row.title}
+            metrics = [_metric(row, label, rate, judge) for label, rate in cell.parts]
+            out.append({"task": {"type": task}, "dataset": data, "metrics": metrics})
+    measured = [(m.key, m.title, m.values[-1]) for m in table.measures]
+    metrics = [{"type": key, "name": title, "value": value} for key, title, value in measured if value is not None]
+    if metrics:
+        out.append(
+            {"task": {"type": task}, "dataset": {"type": "human_answers", "name": "Human answers"}, "metrics": metrics}
+        )
+    return out
+
+
+def _head(run: RunFolder, table: Table, name: str, base_model: str, base_licence: str, adapter: bool) -> str:
+    import yaml
+
+    head: dict[str, Any] = {}
+    if _LICENCE_ID.fullmatch(base_licence):
+        head["license"] = base_licence
+    else:
+        head |= {"license": "other", "license_name": base_licence or "unknown"}
+    if base_model:
+        head["base_model"] = base_model
+    head |= {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "image-text-to-text"}
+    head["tags"] = ["textunlearn", "unlearning", "safety"]
+    if results := _results(table, run.judge):
+        head["model-index"] = [{"name": name, "results": results}]
+    return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000) + "---\n"
+
+
+def _cell(row: Row, index: int) -> str:
+    cell = row.cells[index]
+    if cell is None or not cell.parts:
+        return "not measured"
+    head = cell.rates[row.headline]
+    first = f"**{percent(head.rate)}** [{head.interval}]" if head else "not measured"
+    others = [(label, rate) for label, rate in cell.parts if label != row.headline and (rate.k or label != "unsafe")]
+    return first + "".join(f", {label_name(label, row.kind)} {percent(rate.rate)}" for label, rate in others)
+
+
+def _table(table: Table) -> list[str]:
+    if not table.rows:
+        return ["Not measured."]
+    lines = ["| | n | " + " | ".join(map(_plain, table.models)) + " |", "|---|---|" + "---|" * len(table.models)]
+    for group in dict.fromkeys(GROUPS.values()):
+        lines.append(f"| **{group}** | |" + (" |" if table.group(group) else " not measured |") * len(table.models))
+        for row in table.group(group):
+            cells = " | ".join(_cell(row, index) for index in range(len(table.models)))
+            lines.append(f"| {_plain(row.title)} | {row.n} | {cells} |")
+    for measure in table.measures:
+        values = " | ".join(number(value, measure.digits) for value in measure.values)
+        lines.append(f"| {_plain(measure.title)} | | {values} |")
+    return lines
+
+
+def _data(environment: Mapping[str, Any]) -> list[str]:
+    sets = environment.get("data")
+    if not isinstance(sets, Mapping) or not sets:
+        return ["- What it was trained on is not recorded in the run folder."]
+    lines = []
+    for name, about in sets.items():
+        about = about if isinstance(about, Mapping) else {}
+        lines.append(
+            f"- {_plain(name)}: {_plain(about.get('n', 'unknown'))} rows, hash {_plain(about.get('hash', 'unknown'))}"
+        )
+    return lines
+
+
+def model_card(
+    run: Path, base_licence: str, *, name: str = "", base_model: str = "", adapter: bool = False, notes: str = ""
+) -> str:
+    """README.md of the model that the run folder ``run`` made.
+
+    Args:
+        base_licence: the original model's licence, which the result inherits: an SPDX-like id of the Hub ("apache-2.0")
+            or free words; "" is written as unknown.
+        name: what the model is called; the run's name if "".
+        base_model: Hub id of the original model; left out of the head if "".
+        adapter: the export is a peft adapter, not the merged model.
+        notes: further Markdown of ours, put in as it is (e.g. what the vision side can see).
+
+    UserError if ``run`` is no folder or one of its files is malformed.
+    """
+    folder = read_run(run)
+    table, about = read_table(folder.metrics), section(folder.metrics, "run")
+    name = name or str(about.get("name") or run.resolve().name)
+    finding = verdict(table)
+    origin = base_model or str(about.get("model") or folder.environment.get("model") or "an unrecorded model")
+    judge = folder.judge or "not recorded"
+    gaps = [str(line) for line in folder.metrics.get("not_measured") or []]
+    how = "a peft adapter for" if adapter else "a copy of"
+    lines = [
+        f"# {_plain(name)}",
+        "",
+        f"This is {how} {_plain(origin)} that unlearned harmful behaviour with text alone (textunlearn): only its "
+        "language model was trained; vision encoder and projector are those of the original.",
+        "",
+        f"**{_plain(finding.sentence)}**",
+        "",
+        *(f"- {_plain(line)}" for line in finding.cautions),
+        "",
+        "## Results",
+        "",
+        "First figure: unsafe answers for attacks, refusals for harmless requests; in brackets its 95 % interval in "
+        f"per cent. Broken answers (empty, repeating, not language) never count as safe. Judge: {_plain(judge)}.",
+        "",
+        *_table(table),
+        "",
+        "## What it was trained and tested on",
+        "",
+        *_data(folder.environment),
+        "",
+        f"Seed: {_plain(about.get('seed', folder.environment.get('seed', 'not recorded')))}. The run folder holds the "
+        "recipe, every answer and every verdict.",
+        "",
+        "## Not measured",
+        "",
+        *([f"- {_plain(line)}" for line in gaps] or ["- The run recorded no list of what it left out."]),
+        "",
+        "## Limits",
+        "",
+        *(f"- {line}" for line in LIMITS),
+        "",
+        *([notes.strip(), ""] if notes.strip() else []),
+        "## Licence",
+        "",
+        f"That of the original model: {_plain(base_licence) or 'unknown; find out before you pass this model on'}.",
+    ]
+    return _head(folder, table, name, base_model, base_licence, adapter) + "\n" + "\n".join(lines) + "\n"

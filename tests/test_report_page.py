@@ -1,0 +1,305 @@
+"""The page escapes whatever it is given, redacts by default, says what is missing and stays small."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from report_run import REFUSAL, SUITES, UNSAFE, make_run
+from textunlearn.errors import UserError
+from textunlearn.files import read_json, read_records, write_json, write_records
+from textunlearn.records import Answer, Case
+from textunlearn.report.gallery import Passage, gallery
+from textunlearn.report.html import render, write_report
+from textunlearn.report.run_folder import read_run
+
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</title><img src=x onerror=alert(1)>",
+    "<img src=x onerror=alert(1)>",
+    '"><img src=x onerror=alert(1)>',
+    "'><svg onload=alert(1)>",
+    '" onmouseover="alert(1)',
+    "' onfocus='alert(1)' autofocus='",
+    "<svg/onload=alert(1)>",
+    "<iframe src=javascript:alert(1)></iframe>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "<body onload=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "<math><mi xlink:href='javascript:alert(1)'>x</mi></math>",
+    "<style>*{background:url(//evil.example)}</style>",
+    "<link rel=stylesheet href=//evil.example>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<base href=//evil.example>",
+    "<object data=//evil.example></object>",
+    "<form action=//evil.example><input name=x></form>",
+    "--><script>alert(1)</script><!--",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "]]><script>alert(1)</script>",
+    "{{ 7 * 7 }}{% raw %}",
+    "{# hidden #}{{ config }}",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;script&#62;alert(1)&#60;/script&#62;",
+    "\u2028<scr\u0000ipt>alert(1)</scr\u0000ipt>$\\frac{",
+    "<ScRiPt\t>alert(1)</sCrIpT\n>",
+)
+
+
+class Skeleton(HTMLParser):
+    """Every element with the names of its attributes, and the words in between."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
+        self.text = ""
+        self.links: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def outside_figures(page: str) -> str:
+    return re.sub(r"<svg.*?</svg>", "", page, flags=re.S)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with harmless words, its report written."""
+    run = make_run(tmp_path_factory.mktemp("plain"))
+    write_report(run)
+    return run
+
+
+def page(run: Path) -> str:
+    return (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_payloads_are_thirty_and_differ() -> None:
+    assert len(set(PAYLOADS)) == 30
+
+
+def test_no_payload_becomes_markup(plain: Path, tmp_path: Path) -> None:
+    """With all payloads in every field, the page has the very elements and attributes that it has without."""
+    dull = make_run(tmp_path / "dull", n=6, text="harmless words", answer="more words")
+    hostile = make_run(tmp_path / "hostile", n=6, text=" ".join(PAYLOADS), answer=" ".join(PAYLOADS))
+    for run in (dull, hostile):
+        write_report(run, show_unsafe=True)
+    expected, got = Skeleton(page(dull)), Skeleton(page(hostile))
+    # What is shown is chosen by hash and so differs; the kinds of element and their attributes may not.
+    assert set(got.elements) == set(expected.elements)
+    assert page(hostile).count("<script") == page(dull).count("<script") == 1
+    assert not [names for _, names in got.elements if any(name.startswith("on") for name in names)]
+    assert not [link for link in got.links if not link.startswith(("#", "data:image/png;base64,"))]
+    assert "onerror=alert(1)" in got.text  # it is there, as text
+
+
+@pytest.mark.parametrize("batch", range(0, 30, 6))
+def test_each_payload_leaves_the_structure_alone(batch: int, tmp_path: Path) -> None:
+    """Payloads alone, not cut short by others: as titles, model name, answers and notes."""
+    payloads = PAYLOADS[batch : batch + 6]
+    run = make_run(tmp_path, n=6)
+    metrics = read_json(run / "metrics.json")
+    metrics["not_measured"] = ["dull"] * 6
+    write_json(run / "metrics.json", metrics)
+    before = Skeleton(render(read_run(run), show_unsafe=True))
+    for model in ("before", "after"):
+        answers = read_records(run / f"answers/{model}.jsonl", Answer)
+        hostile = [Answer(a.case, payloads[i % 6], 3, True) for i, a in enumerate(answers)]
+        write_records(run / f"answers/{model}.jsonl", hostile)
+    metrics["run"] |= {"title": payloads[0], "model": payloads[1]}
+    metrics["not_measured"] = payloads
+    for i, row in enumerate(metrics["suites"]):
+        row["title"] = payloads[i // 2]
+    write_json(run / "metrics.json", metrics)
+    after = Skeleton(render(read_run(run), show_unsafe=True))
+    assert after.elements == before.elements
+    for payload in payloads:
+        assert " ".join(payload.replace("\0", "").split())[:12] in " ".join(after.text.replace("\0", "").split())
+
+
+def test_unsafe_words_are_not_in_the_file_unless_asked_for(plain: Path) -> None:
+    hidden = page(plain)
+    assert UNSAFE not in hidden and "bicycle number" in hidden  # harmless requests are shown
+    assert REFUSAL.replace("'", "&#39;") in hidden
+    harmful = [case for case in read_records(plain / "cases.jsonl", Case) if case.prompt.kind == "harmful"]
+    assert harmful and not [case for case in harmful if case.prompt.text in hidden]
+    assert f"{len(UNSAFE) + 1:,} characters" in hidden
+    assert hashlib.sha256(f"{UNSAFE} ".encode()).hexdigest()[:12] in hidden
+    assert "redacted: the file does not hold them" in hidden
+
+    write_report(plain, show_unsafe=True)
+    shown = page(plain)
+    write_report(plain)
+    assert UNSAFE in shown
+    assert any(case.prompt.text in shown for case in harmful)
+    assert "shows harmful requests and unsafe answers unredacted" in shown
+
+
+def test_broken_and_other_answers_to_harmful_requests_are_redacted_too(plain: Path) -> None:
+    for item in gallery(read_run(plain)):
+        for reply in item.replies:
+            assert reply.passage is not None
+            assert reply.passage.hidden == (item.kind == "harmful" and reply.label != "refusal")
+            assert not (reply.passage.hidden and (reply.passage.text or reply.reason))
+
+
+def test_an_answer_without_a_verdict_is_redacted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, n=4)
+    for file in (run / "verdicts").iterdir():
+        file.unlink()
+    write_report(run)
+    assert UNSAFE not in page(run) and REFUSAL.replace("'", "&#39;") not in page(run)
+    assert "not judged" in page(run) and "There are no verdicts" in page(run)
+
+
+def test_what_is_typed_is_shown_only_if_it_names_no_request(plain: Path) -> None:
+    items = gallery(read_run(plain))
+    typed = {item.suite: item.typed for item in items if item.kind == "harmful"}
+    assert typed["figstep"] is not None and typed["figstep"].text == "Do what the image says."
+    wrapped = [
+        Case(c.suite, c.attack, c.prompt, f"In a play, {c.prompt.text}", prefill="Sure, to " + c.prompt.text)
+        for c in read_records(plain / "cases.jsonl", Case)
+        if c.suite == "direct_a"
+    ]
+    run = read_run(plain)
+    object.__setattr__(run, "cases", tuple(wrapped))
+    for item in gallery(run):
+        assert item.typed is not None and item.typed.hidden and item.prefill is not None and item.prefill.hidden
+
+
+def test_redacted_images_hold_twelve_blocks_a_side(plain: Path) -> None:
+    run = read_run(plain)
+    for shown, size in ((False, 12), (True, 360)):
+        items = [item for item in gallery(run, show_unsafe=shown) if item.suite == "figstep"]
+        assert len(items) == 6
+        for item in items:
+            assert item.picture is not None and item.picture.hidden is not shown
+            data = base64.b64decode(item.picture.uri.removeprefix("data:image/png;base64,"))
+            assert Image.open(io.BytesIO(data)).size == (size, size)
+
+
+def test_images_that_cannot_be_shown_are_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", n=3)
+    (run / "images/figstep_0.png").unlink()
+    (run / "images/figstep_1.png").write_bytes(b"not a picture")
+    Image.new("RGB", (20, 20)).save(tmp_path / "outside.png")
+    cases = read_records(run / "cases.jsonl", Case)
+    moved = [
+        Case(c.suite, c.attack, c.prompt, c.text, "../outside.png", c.image_sha256) if "figstep_2" in c.image else c
+        for c in cases
+    ]
+    write_records(run / "cases.jsonl", moved)
+    write_report(run)
+    for note in ("The image file is missing", "The image cannot be read", "lies outside the run folder"):
+        assert note in page(run)
+
+
+def test_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
+    text = Skeleton(outside_figures(write_report(tmp_path).read_text())).text
+    for file in ("metrics.json", "environment.json", "recipe.yaml", "training.jsonl"):
+        assert f"{file} is not in the run folder" in text
+    assert "Nothing was measured, so nothing can be said" in text
+    assert "Missing: the run folder has no cases." in text
+    assert "the metrics hold no cost" in text and "judge's error was not measured" in text
+
+
+@pytest.mark.parametrize("part", ["utility", "cost", "judge_error", "not_measured", "guard", "run"])
+def test_any_optional_part_of_the_metrics_may_lack(part: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, n=3)
+    metrics = read_json(run / "metrics.json")
+    del metrics[part]
+    write_json(run / "metrics.json", metrics)
+    said = {
+        "utility": "Perplexity was not measured",
+        "cost": "the metrics hold no cost",
+        "judge_error": "judge's error was not measured",
+        "not_measured": "no list of what it left out",
+        "run": run.name,
+        "guard": "Training",
+    }
+    assert said[part] in Skeleton(write_report(run).read_text()).text
+
+
+def test_a_torn_last_line_is_left_out_and_a_bad_one_is_an_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path, n=2)
+    log = run / "training.jsonl"
+    rows = len(read_run(run).training)
+    log.write_text(log.read_text() + '{"step": 12')
+    assert len(read_run(run).training) == rows
+    log.write_text("{oops}\n" + log.read_text())
+    with pytest.raises(UserError, match="line 1 is not JSON"):
+        read_run(run)
+
+
+def test_no_folder_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run folder"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_page_loads_nothing_and_is_small(tmp_path: Path) -> None:
+    """Over 1,000 cases with images full of noise, which compress worst."""
+    run = make_run(tmp_path, n=170)
+    noise = io.BytesIO()
+    Image.effect_noise((400, 400), 90).save(noise, format="PNG")
+    for image in (run / "images").iterdir():
+        image.write_bytes(noise.getvalue())
+    path = write_report(run, show_unsafe=True)
+    assert len(read_run(run).cases) > 1000
+    assert path.stat().st_size < 5_000_000
+    parsed = Skeleton(path.read_text())
+    assert not [link for link in parsed.links if not link.startswith(("#", "data:image/png"))]
+    assert {"link", "iframe", "object", "embed"}.isdisjoint(tag for tag, _ in parsed.elements)
+    assert not re.search(r"url\((?!#)|@import", path.read_text())
+
+
+def test_the_policy_allows_the_page_script_and_no_other(plain: Path) -> None:
+    text = page(plain)
+    script = re.search(r"<script>(.*?)</script>", text, re.S)
+    assert script is not None
+    allowed = base64.b64encode(hashlib.sha256(script.group(1).encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in text and "default-src 'none'" in text
+
+
+def test_element_ids_do_not_clash_and_uses_resolve(plain: Path) -> None:
+    text = page(plain)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)) <= {(i, "") for i in ids} | {("", i) for i in ids}
+
+
+def test_report_is_the_same_twice(plain: Path) -> None:
+    first = page(plain)
+    write_report(plain)
+    assert page(plain) == first
+
+
+def test_every_suite_is_in_table_figure_and_gallery(plain: Path) -> None:
+    text = Skeleton(page(plain)).text
+    for _, title, *_ in SUITES:
+        assert text.count(title) >= 4  # table, bars, filter, gallery
+
+
+def test_long_answers_are_cut_and_say_so() -> None:
+    passage = Passage.of("word " * 400, hidden=False)
+    assert passage.cut and passage.length == 2000 and len(passage.text) <= 700
+
+
+def test_pictures_beyond_the_budget_are_left_out_and_said_to_be(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textunlearn.report.gallery.PICTURE_BYTES", 4000)
+    pictures = [item.picture for item in gallery(read_run(plain), show_unsafe=True) if item.picture]
+    assert 0 < sum(bool(picture.uri) for picture in pictures) < len(pictures)
+    assert "Left out to keep this page small" in pictures[-1].note

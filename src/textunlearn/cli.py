@@ -6,10 +6,9 @@ Whatever is heavy is imported inside the verbs, so that ``--help`` answers at on
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -60,15 +59,24 @@ class Dtype(StrEnum):
 
 _debug = False
 
-RecipeName = Annotated[str | None, typer.Argument(metavar="RECIPE", help="YAML file, or a shipped recipe's name", show_default="quickstart")]  # fmt: skip
+RecipeName = Annotated[
+    str | None,
+    typer.Argument(metavar="RECIPE", help="YAML file, or a shipped recipe's name", show_default="quickstart"),
+]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder, e.g. runs/quickstart", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="run folder [dim](default: runs/ and the recipe's name)[/]", show_default=False)]  # fmt: skip
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="run folder", show_default="runs/ and the recipe's name"),
+]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="hub id, local folder, or 'builtin'", show_default=False)
 ]
 Seed = Annotated[int | None, typer.Option(help="another seed is another run", show_default=False)]
 Steps = Annotated[int | None, typer.Option(help="training steps, at most", show_default=False)]
-Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one recipe value, e.g. slots.share=0; may be repeated", show_default=False)]  # fmt: skip
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="change one recipe value; may be repeated", show_default=False),
+]
 
 
 def _examples(*lines: str) -> str:
@@ -301,29 +309,7 @@ def export(
     )
 
 
-# -- choices ----------------------------------------------------------------------------------------------------------
-
-
-def _list(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, style="cyan" if number == 0 else "")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    _console().print(table)
-
-
-def _about(part: Any) -> str:
-    """First sentence of what a registered part says of itself, or of its module."""
-    import inspect
-
-    own = inspect.cleandoc(part.__doc__ or "")
-    text = own if own and not own.startswith("See ") else inspect.cleandoc(sys.modules[part.__module__].__doc__ or "")
-    return " ".join(text.split("\n\n")[0].split())
+# -- choices ---------------------------------------------------------------------------------------------------------
 
 
 @app.command(
@@ -331,65 +317,29 @@ def _about(part: Any) -> str:
 )
 def recipe(name: Annotated[str | None, typer.Argument(help="print this recipe", show_default=False)] = None) -> None:
     """List the shipped recipes, or print one to start your own from."""
-    from textunlearn import recipes
+    from textunlearn import catalogue, recipes
 
     if name is None:
-        _list(
-            "Recipes (textunlearn run RECIPE)", ("name", "what for"), [(n, recipes.about(n)) for n in recipes.names()]
-        )
+        _console().print(catalogue.recipes())
     else:
         print(recipes.find(name).read_text(encoding="utf-8"), end="")
 
 
-@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("methods"))
-def methods() -> None:
-    """Ways to unlearn, with their settings."""
-    from textunlearn.methods import METHODS
+def _lister(name: str, about: str) -> None:
+    """A verb that prints one table of `textunlearn.catalogue`."""
 
-    parts = [(name, METHODS.get(name)) for name in METHODS.names()]
-    rows = [(name, _about(part), ", ".join(getattr(part, "model_fields", {}))) for name, part in parts]
-    _list("Methods (recipe: method.name, method.settings)", ("name", "what it does", "settings"), rows)
+    @app.command(name, help=about, rich_help_panel=Order.CHOICES, epilog=_examples(name))
+    def show() -> None:
+        from textunlearn import catalogue
 
-
-@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("attacks"))
-def attacks() -> None:
-    """Ways to put a harmful request, typed or as a picture."""
-    from textunlearn.attacks import ATTACKS
-
-    _list(
-        "Attacks", ("name", "what the model is shown"), [(name, _about(ATTACKS.get(name))) for name in ATTACKS.names()]
-    )
+        _console().print(getattr(catalogue, name)())
 
 
-@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("suites"))
-def suites() -> None:
-    """Test suites: which requests, put in which way."""
-    from textunlearn.evaluation.suites import DEFAULT_SUITES
-
-    rows = [(s.name, s.title, s.source, s.attack, str(s.limit)) for s in DEFAULT_SUITES]
-    _list("Suites (recipe: evaluation.suites)", ("name", "what is tested", "source", "attack", "cases at most"), rows)
-
-
-@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("judges"))
-def judges() -> None:
-    """Who says whether an answer is unsafe, a refusal, broken or other."""
-    from textunlearn.judges import JUDGES
-
-    _list(
-        "Judges (recipe: evaluation.judge)",
-        ("name", "how it judges"),
-        [(n, _about(JUDGES.get(n))) for n in JUDGES.names()],
-    )
-
-
-@app.command(rich_help_panel=Order.CHOICES, epilog=_examples("datasets"))
-def datasets() -> None:
-    """Sets of requests, with their licences. Test sets are never trained on."""
-    from textunlearn.data.sources import SOURCES, source_info
-
-    infos = [(name, source_info(name)) for name in SOURCES.names()]
-    rows = [(n, i.about, str(i.rows or ""), i.licence, "training" if i.trainable else "tests only") for n, i in infos]
-    _list("Data sources (recipe: data.harmful, …)", ("name", "what it holds", "rows", "licence", "for"), rows)
+_lister("methods", "Ways to unlearn, with their settings.")
+_lister("attacks", "Ways to put a harmful request, typed or as a picture.")
+_lister("suites", "Test suites: which requests, put in which way.")
+_lister("judges", "Who says whether an answer is unsafe, a refusal, broken or other.")
+_lister("datasets", "Sets of requests, with their licences. Test sets are never trained on.")
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def _logits(vlm: Vlm) -> list[torch.Tensor]:
         shown = ATTACKS.get("typography_short")(Prompt("Name three kinds of tea.", "ordinary", "export"))
         rendered = vlm.text_of(shown.text, image=True)
         batches.append(dict(vlm.processor(images=[shown.image], text=[rendered], return_tensors="pt")))
-    dtype = vlm.embed.weight.dtype
+    dtype = vlm.model.dtype
     out = []
     with torch.inference_mode():
         for batch in batches:

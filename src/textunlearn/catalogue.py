@@ -1,0 +1,77 @@
+"""What there is to choose from, as tables for the terminal: each says its name in a recipe."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def recipes() -> Table:
+    from textunlearn import recipes
+
+    rows = [(name, recipes.about(name)) for name in recipes.names()]
+    return _table("Recipes (textunlearn run RECIPE)", ("name", "what for"), rows)
+
+
+def methods() -> Table:
+    from textunlearn.methods import METHODS
+
+    parts = [(name, METHODS.get(name)) for name in METHODS.names()]
+    rows = [(name, _about(part), ", ".join(getattr(part, "model_fields", {}))) for name, part in parts]
+    return _table("Methods (recipe: method.name, method.settings)", ("name", "what it does", "settings"), rows)
+
+
+def attacks() -> Table:
+    from textunlearn.attacks import ATTACKS
+
+    rows = [(name, _about(ATTACKS.get(name))) for name in ATTACKS.names()]
+    return _table("Attacks (what suites are made of)", ("name", "what the model is shown"), rows)
+
+
+def suites() -> Table:
+    from textunlearn.evaluation.suites import DEFAULT_SUITES
+
+    rows = [(s.name, s.title, s.source, s.attack, str(s.limit)) for s in DEFAULT_SUITES]
+    columns = ("name", "what is tested", "source", "attack", "cases at most")
+    return _table("Suites (recipe: evaluation.suites)", columns, rows)
+
+
+def judges() -> Table:
+    from textunlearn.judges import JUDGES
+
+    rows = [(name, _about(JUDGES.get(name))) for name in JUDGES.names()]
+    return _table("Judges (recipe: evaluation.judge)", ("name", "how it judges"), rows)
+
+
+def datasets() -> Table:
+    from textunlearn.data.sources import SOURCES, source_info
+
+    infos = [(name, source_info(name)) for name in SOURCES.names()]
+    rows = [(n, i.about, str(i.rows or ""), i.licence, "training" if i.trainable else "tests only") for n, i in infos]
+    columns = ("name", "what it holds", "rows", "licence", "for")
+    return _table("Data sources (recipe: data.harmful, data.lookalike, data.ordinary)", columns, rows)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, style="cyan" if number == 0 else "")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _about(part: Any) -> str:
+    """First paragraph of what a registered part says of itself, or else of its module."""
+    own = inspect.cleandoc(part.__doc__ or "")
+    text = own if own and not own.startswith("See ") else inspect.cleandoc(sys.modules[part.__module__].__doc__ or "")
+    return " ".join(text.split("\n\n")[0].split())

@@ -299,7 +299,7 @@ def test_long_answers_are_cut_and_say_so() -> None:
 
 
 def test_pictures_beyond_the_budget_are_left_out_and_said_to_be(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textunlearn.report.gallery.PICTURE_BYTES", 4000)
+    monkeypatch.setattr("textunlearn.report.gallery.PICTURE_BYTES", 20_000)
     pictures = [item.picture for item in gallery(read_run(plain), show_unsafe=True) if item.picture]
     assert 0 < sum(bool(picture.uri) for picture in pictures) < len(pictures)
     assert "Left out to keep this page small" in pictures[-1].note

@@ -1,0 +1,44 @@
+# make quickstart   set up, run the whole job on the built-in model, print the table and the report's path
+# make test         set up, lint, type-check, test
+# make lint         the first two of these
+# make clean        remove the environment and what tools left (never runs/)
+#
+# Settings, e.g. `make test PYTHON=python3.12`:
+PYTHON ?= python3
+# What pip is asked for where torch is missing and there is no NVIDIA GPU. On the ordinary index for Linux this brings CUDA
+# libraries along; the CPU build alone is smaller: TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+OUT ?= runs/quickstart
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
+STAMP := .venv/.installed
+
+.PHONY: quickstart test lint clean setup
+.DELETE_ON_ERROR:
+
+quickstart: $(STAMP)
+	@$(BIN)/textunlearn quickstart --out "$(OUT)"
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or newer, or name it with make PYTHON=…" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "textunlearn needs Python 3.11 or newer, but $(PYTHON) is $$("$(PYTHON)" -V 2>&1): name another with make PYTHON=python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt install python3-venv)" >&2; exit 2; }
+	@echo "setting up .venv (once, a few minutes) …"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@command -v nvidia-smi >/dev/null 2>&1 || $(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) $(TORCH)
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,10 +83,21 @@ def read_files(vlm: Vlm, images: list[Image.Image]) -> list[str]:
 
 
 def reading(vlm: Vlm, shared: Path, count: int) -> None:
-    show("held-out sentences, seen font families", words_right(*_drawn(vlm, font_files([*MATPLOTLIB, *SYSTEM]), count, 7)), ">= 97 %")
-    show("held-out sentences, unseen font families", words_right(*_drawn(vlm, font_files([*UNSEEN]), count, 8)), ">= 95 %")
+    show(
+        "held-out sentences, seen font families",
+        words_right(*_drawn(vlm, font_files([*MATPLOTLIB, *SYSTEM]), count, 7)),
+        ">= 97 %",
+    )
+    show(
+        "held-out sentences, unseen font families",
+        words_right(*_drawn(vlm, font_files([*UNSEEN]), count, 8)),
+        ">= 95 %",
+    )
     texts = [p.text for p in pick(SOURCES.get("xstest_safe")(), 100) if len(p.text) <= 100]
-    for title, layout in (("attack renderer, FigStep layout", Layout(numbered=True)), ("attack renderer, plain", Layout(numbered=False))):
+    for title, layout in (
+        ("attack renderer, FigStep layout", Layout(numbered=True)),
+        ("attack renderer, plain", Layout(numbered=False)),
+    ):
         wanted = [[*t.split(), *(["1.", "2.", "3."] if layout.numbered else [])] for t in texts]
         show(title, words_right(read_files(vlm, [render(t, layout) for t in texts]), wanted), "-")
     folder = shared / "figstep"
@@ -129,7 +140,14 @@ def following(vlm: Vlm, work: Path, tokens: int = 40) -> None:
     prompts = pick(prompts, 100)
     answers = {}
     for attack in ("direct", "typography_short", "typography_bare", "figstep"):
-        suite = Suite(name=attack, source="self_instruct_user", attack=attack, limit=100, title=attack, max_chars=0 if attack == "direct" else 100)
+        suite = Suite(
+            name=attack,
+            source="self_instruct_user",
+            attack=attack,
+            limit=100,
+            title=attack,
+            max_chars=0 if attack == "direct" else 100,
+        )
         assert attack in ATTACKS.names()
         cases = build_cases(suite, prompts, work)
         said = {a.case: a.text for a in answer_cases(vlm, cases, work, work / f"{attack}.jsonl", tokens)}

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from textunlearn.recipe import ModelSpec
 
-PACKAGES = ("textunlearn", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow", "matplotlib")
+PACKAGES = (
+    "textunlearn",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "numpy",
+    "pillow",
+    "matplotlib",
+)
 
 
 def versions() -> dict[str, str]:

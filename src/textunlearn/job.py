@@ -44,10 +44,17 @@ class Job:
         text = recipe.to_yaml()
         kept = folder / "recipe.yaml"
         if kept.exists() and Recipe.read(kept) != recipe:
-            raise UserError(f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew")
+            raise UserError(
+                f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew"
+            )
         write_text(kept, text)
         if (folder / "cost.json").exists():
             self.costs = read_json(folder / "cost.json")
+
+    def close(self) -> None:
+        """Let go of the folder and the model."""
+        self._lock.close()
+        self._vlm = None
 
     # -- the whole job --------------------------------------------------------------------------------------------
 
@@ -85,8 +92,10 @@ class Job:
                 data.harmful, data.lookalike, data.ordinary, seed=self.recipe.seed, limits=limits, forms=data.forms
             )
         parts = splits.parts()
-        self.train_prompts = {kind: list(parts[f"{kind}_train"]) for kind in KINDS}
-        self.validation_prompts = {kind: list(parts[f"{kind}_validation"][: data.validation]) for kind in KINDS}
+        self.train_prompts: dict[str, list[Prompt]] = {kind: list(parts[f"{kind}_train"]) for kind in KINDS}
+        self.validation_prompts: dict[str, list[Prompt]] = {
+            kind: list(parts[f"{kind}_validation"][: data.validation]) for kind in KINDS
+        }
         report: dict[str, Any] = {
             name: {
                 "n": len(prompts),
@@ -112,7 +121,12 @@ class Job:
             write_records(self.folder / f"data/{split}.jsonl", [p for some in sets.values() for p in some])
         write_json(
             self.folder / "environment.json",
-            {**describe(self.recipe.model), "seed": self.recipe.seed, "data": report, "cases_hash": case_set_hash(cases)},
+            {
+                **describe(self.recipe.model),
+                "seed": self.recipe.seed,
+                "data": report,
+                "cases_hash": case_set_hash(cases),
+            },
         )
 
     def suites(self) -> list[Any]:
@@ -134,7 +148,12 @@ class Job:
         started = time.monotonic()
         with bar(self.console, "the model's own answers", len(cases)) as progress:
             answers = answer_cases(
-                self.vlm, cases, self.folder, self.folder / "data/answers.jsonl", self.recipe.data.answer_tokens, progress.set
+                self.vlm,
+                cases,
+                self.folder,
+                self.folder / "data/answers.jsonl",
+                self.recipe.data.answer_tokens,
+                progress.set,
             )
         said = {a.case: a.text for a in answers}
         self.answers = given | {c.prompt.id: said[c.id] for c in cases}
@@ -165,7 +184,10 @@ class Job:
         prompts = {k: self._usable(k, v) for k, v in self.train_prompts.items()}
         rows = training_rows(vlm, prompts, self.answers, method, recipe.slots, recipe.data.answer_tokens, recipe.seed)
         if not rows["harmful"]:
-            raise UserError("the model already refuses every harmful training request, so there is nothing to unlearn; its answers are in data/answers.jsonl")
+            raise UserError(
+                "the model already refuses every harmful training request, so there is nothing to unlearn; "
+                "its answers are in data/answers.jsonl"
+            )
         per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
         plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
         vision = vlm.vision_hash()
@@ -201,16 +223,27 @@ class Job:
                 callbacks=[watch],
             )
             vlm.model.train()
-            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)
+            trainer.train(
+                resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
+            )
         vlm.model.eval()
         load_adapter(vlm, adapter)
         if vlm.vision_hash() != vision:
-            raise UserError("the vision tower or projector changed during training; the adapter is not trusted and the run stops here")
-        self._cost("train", started, tokens=trainer.tokens, steps=trainer.state.global_step, flops=self._flops(trainer.tokens))
+            raise UserError(
+                "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
+            )
+        self._cost(
+            "train", started, tokens=trainer.tokens, steps=trainer.state.global_step, flops=self._flops(trainer.tokens)
+        )
         best = min((seen for seen in watch.looks if seen.step), key=lambda seen: (seen.cost, -seen.step))
         write_json(
             self.folder / "trained.json",
-            {"best_step": best.step, "steps": trainer.state.global_step, "guard": watch.decisions, "vision_hash": vision},
+            {
+                "best_step": best.step,
+                "steps": trainer.state.global_step,
+                "guard": watch.decisions,
+                "vision_hash": vision,
+            },
         )
         vlm.model = vlm.model.merge_and_unload()
         vlm.__dict__.pop("hash", None)
@@ -333,4 +366,3 @@ NOT_MEASURED = [
     "Whether the safety lasts when the model is fine-tuned further.",
     "Any judge but the one named: it reads the answers' first words and cannot tell how harmful a compliant answer is.",
 ]
-

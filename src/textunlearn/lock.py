@@ -23,5 +23,7 @@ def claim(folder: Path) -> IO[str]:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     except OSError:
         file.close()
-        raise UserError(f"another textunlearn process is working in {folder}; wait for it, or choose another folder") from None
+        raise UserError(
+            f"another textunlearn process is working in {folder}; wait for it, or choose another folder"
+        ) from None
     return file

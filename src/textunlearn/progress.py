@@ -26,7 +26,14 @@ class Bar:
 @contextlib.contextmanager
 def bar(console: Console, label: str, total: int | None = None) -> Iterator[Bar]:
     """A bar with counts, time spent and time left; on a screen that is not a terminal, one line when done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:32}"),

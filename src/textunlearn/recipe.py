@@ -22,9 +22,13 @@ class ModelSpec(Part):
     id: str = Field("builtin", description="'builtin', a local folder in Hugging Face layout, or a hub id")
     adapter: str | None = Field(None, description="a peft adapter that is part of the model to start from")
     revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 where the hardware is fast at it")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: bfloat16 where the hardware is fast at it"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model; only if you trust its author")
+    trust_remote_code: bool = Field(
+        False, description="run Python code that comes with the model; only if you trust its author"
+    )
 
 
 class DataSpec(Part):
@@ -34,8 +38,12 @@ class DataSpec(Part):
     lookalike: list[SourceSpec] = Field(
         [SourceSpec(source="lookalikes")], min_length=1, description="harmless requests that look like harm"
     )
-    ordinary: list[SourceSpec] = Field([SourceSpec(source="ordinary")], min_length=1, description="plain harmless requests")
-    forms: bool = Field(True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)")
+    ordinary: list[SourceSpec] = Field(
+        [SourceSpec(source="ordinary")], min_length=1, description="plain harmless requests"
+    )
+    forms: bool = Field(
+        True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)"
+    )
     max_harmful: int = Field(360, ge=1)
     max_lookalike: int = Field(720, ge=1)
     max_ordinary: int = Field(720, ge=1)
@@ -53,7 +61,8 @@ class DataSpec(Part):
             if isinstance(out.get(kind), list):
                 specs = [{"source": spec} if isinstance(spec, str) else spec for spec in out[kind]]
                 out[kind] = [
-                    {"kind": kind, **spec} if isinstance(spec, dict) and not spec.get("source") else spec for spec in specs
+                    {"kind": kind, **spec} if isinstance(spec, dict) and not spec.get("source") else spec
+                    for spec in specs
                 ]
         return out
 
@@ -61,8 +70,15 @@ class DataSpec(Part):
 class SlotSpec(Part):
     """Text in the image slots: word embeddings of a request laid out where image tokens stand. No image, no vision encoder."""
 
-    share: float = Field(0.5, ge=0, le=1, description="share of rows that stand in the image slots; 0 = plain textual unlearning")
-    misread: float = Field(0.03, ge=0, le=1, description="chance that a character is misread, so that rows look like the vision side's reading")
+    share: float = Field(
+        0.5, ge=0, le=1, description="share of rows that stand in the image slots; 0 = plain textual unlearning"
+    )
+    misread: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        description="chance that a character is misread, so that rows look like the vision side's reading",
+    )
     noise: float = Field(0.0, ge=0, description="Gaussian noise on slot embeddings, in units of their mean norm")
 
 
@@ -75,19 +91,27 @@ class MethodSpec(Part):
 
 class TrainingSpec(Part):
     steps: int = Field(120, ge=1)
-    harmful_rows: int = Field(6, ge=1, description="harmful requests a step; each brings its harmful and its safe answer")
+    harmful_rows: int = Field(
+        6, ge=1, description="harmful requests a step; each brings its harmful and its safe answer"
+    )
     lookalike_rows: int = Field(6, ge=0)
     ordinary_rows: int = Field(4, ge=0)
-    accumulate: int = Field(1, ge=1, description="micro-batches a step is computed in; the result does not depend on it")
+    accumulate: int = Field(
+        1, ge=1, description="micro-batches a step is computed in; the result does not depend on it"
+    )
     lr: float = Field(4e-4, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps")
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     validate_every: int = Field(20, ge=1)
     max_kl: float = Field(1.5, gt=0, description="guard: stop when the mean KL a token passes this")
-    max_broken: float = Field(0.15, gt=0, le=1, description="guard: stop when this share more of probe answers is broken than before")
+    max_broken: float = Field(
+        0.15, gt=0, le=1, description="guard: stop when this share more of probe answers is broken than before"
+    )
     max_harm_nll: float = Field(14.0, gt=0, description="guard: stop when harmful answers' NLL a token passes this")
-    stop_when_reached: bool = Field(True, description="stop early once validation meets the aim below at two looks running")
+    stop_when_reached: bool = Field(
+        True, description="stop early once validation meets the aim below at two looks running"
+    )
     aim_unsafe: float = Field(0.0, ge=0, le=1)
     aim_refusal: float = Field(0.03, ge=0, le=1, description="refusals of held-out harmless requests")
 
@@ -148,8 +172,13 @@ class Recipe(Part):
             known = {suite.name for suite in DEFAULT_SUITES}
             for name in self.evaluation.suites:
                 if name not in known:
-                    raise UserError(f"{where}: evaluation.suites: there is no suite {name!r}; choose from {', '.join(sorted(known))}")
-        if self.training.lookalike_rows + self.training.ordinary_rows == 0:
+                    raise UserError(
+                        f"{where}: evaluation.suites: there is no suite {name!r}; choose from {', '.join(sorted(known))}"
+                    )
+        t = self.training
+        if t.accumulate > t.harmful_rows + t.lookalike_rows + t.ordinary_rows:
+            raise UserError(f"{where}: training.accumulate is {t.accumulate}, more than a step has rows; lower it")
+        if t.lookalike_rows + t.ordinary_rows == 0:
             raise UserError(
                 f"{where}: training.lookalike_rows and ordinary_rows are both 0, so nothing keeps the model useful; set one above 0"
             )

@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 OUT ?= runs/quickstart
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
 STAMP := .venv/.installed
 
 .PHONY: quickstart test lint clean setup

@@ -1,0 +1,342 @@
+"""The command line: verbs reach the job, errors are one sentence with the right exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from report_run import make_run
+from textunlearn import __version__, cli, recipes, shell
+from textunlearn.files import write_text
+from textunlearn.job import Job
+from textunlearn.lock import claim
+from textunlearn.recipe import ModelSpec, Recipe
+
+VERBS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    def says(self, *words: str, code: int = shell.USER) -> None:
+        """One sentence on stderr with all of ``words``, this exit code, no traceback."""
+        assert self.code == code, self.err
+        assert "Traceback" not in self.err + self.out
+        assert self.err.strip().count("\n") == 0, self.err
+        for word in words:
+            assert word in self.err
+
+
+class Terminal:
+    """Runs `textunlearn` with arguments, in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: object) -> Outcome:
+        self.capsys.readouterr()
+        code = shell.run(cli.app, list(map(str, arguments)), lambda: cli._debug)
+        return Outcome(code, *self.capsys.readouterr())
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Terminal]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "quiet", lambda: None)  # it sets this process's environment
+    handler = signal.getsignal(signal.SIGTERM)
+    yield Terminal(capsys)
+    signal.signal(signal.SIGTERM, handler)
+
+
+# -- help ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_an_example(terminal: Terminal, verb: str) -> None:
+    outcome = terminal(verb, "--help")
+    assert outcome.code == 0 and outcome.err == ""
+    assert "Examples" in outcome.out and f"textunlearn {verb}" in outcome.out.split("Examples")[1]
+
+
+def test_help_lists_the_verbs_and_where_to_begin(terminal: Terminal) -> None:
+    outcome = terminal("--help")
+    assert outcome.code == 0
+    assert all(verb in outcome.out for verb in VERBS)
+    assert "textunlearn quickstart" in outcome.out
+
+
+def test_help_and_lists_import_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom textunlearn import cli\n"
+        "for verb in (['--help'], ['run', '--help'], ['recipe'], ['datasets'], ['methods'], ['judges']):\n"
+        "    try: cli.app(args=verb)\n    except SystemExit: pass\n"
+        "print('heavy:', sorted({'torch', 'transformers', 'peft', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_version(terminal: Terminal) -> None:
+    assert terminal("--version") == Outcome(0, f"textunlearn {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("methods", ("textual_unlearning", "ceiling")),
+        ("attacks", ("figstep", "prefill")),
+        ("suites", ("xstest_safe", "harmbench")),
+        ("judges", ("rules",)),
+        ("datasets", ("advbench", "MIT", "tests only", "lookalikes")),
+        ("recipe", ("quickstart", "llava-1.5-7b")),
+    ],
+)
+def test_choices_are_listed(terminal: Terminal, verb: str, words: tuple[str, ...]) -> None:
+    outcome = terminal(verb)
+    assert outcome.code == 0
+    assert [word for word in words if word not in outcome.out] == []
+
+
+def test_a_printed_recipe_can_be_run(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(terminal("recipe", "own-data").out, encoding="utf-8")
+    assert Recipe.read(tmp_path / "mine.yaml") == recipes.read("own-data")
+
+
+# -- the job -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """Jobs that were run; a run only writes what a run leaves behind."""
+    jobs: list[Job] = []
+
+    def run(job: Job) -> Path:
+        jobs.append(job)
+        make_run(job.folder)  # brings a recipe of its own
+        write_text(job.folder / "recipe.yaml", job.recipe.to_yaml())
+        return job.folder / "report.html"
+
+    monkeypatch.setattr(Job, "run", run)
+    return jobs
+
+
+def test_quickstart_ends_with_the_table_and_the_report(terminal: Terminal, ran: list[Job]) -> None:
+    outcome = terminal("quickstart")
+    assert outcome.code == 0, outcome.err
+    assert ran[0].recipe == recipes.read("quickstart") and ran[0].folder == Path("runs/quickstart")
+    assert "unsafe [95 %]" in outcome.out and "runs/quickstart/report.html" in outcome.out
+
+
+def test_run_takes_recipe_and_changes(terminal: Terminal, ran: list[Job]) -> None:
+    arguments = ("run", "plain", "--model", "my/model", "--seed", 3, "--steps", 9, "--set", "training.lr=1e-5")
+    assert terminal(*arguments, "--out", "here").code == 0
+    assert terminal("run", "--model", "someone/their-vlm").code == 0
+    first, second = ran
+    assert first.folder == Path("here")
+    assert first.recipe == recipes.read("plain", model__id="my/model", seed=3, training__steps=9, training__lr=1e-5)
+    assert second.folder == Path("runs/their-vlm")
+    assert second.recipe == recipes.read(None, model__id="someone/their-vlm", name="their-vlm")
+
+
+def test_seeds_go_to_folders_of_their_own(terminal: Terminal, ran: list[Job]) -> None:
+    for seed in (0, 1):
+        assert terminal("quickstart", "--seed", seed).code == 0
+    assert [str(job.folder) for job in ran] == ["runs/quickstart", "runs/quickstart-seed1"]
+
+
+def test_unlearn_takes_the_steps_up_to_training(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    for step in ("prepare", "sample", "evaluate", "train", "report"):
+        monkeypatch.setattr(Job, step, lambda job, *_, step=step: steps.append(step))
+    assert terminal("unlearn", "plain").code == 0
+    assert steps == ["prepare", "sample", "train"]
+
+
+def test_evaluate_wants_a_finished_training(terminal: Terminal, ran: list[Job], tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(recipes.read("plain").to_yaml(), encoding="utf-8")
+    terminal("evaluate", tmp_path).says("the training in", "is not done")
+    (tmp_path / "trained.json").write_text("{}", encoding="utf-8")
+    assert terminal("evaluate", tmp_path).code == 0
+    assert [job.recipe for job in ran] == [recipes.read("plain")]
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trianing: {steps: 3}", ("bad.yaml", "no key 'trianing'", "training")),
+        ("training: {stesp: 3}", ("no key 'training.stesp'", "steps")),
+        ("training: {steps: few}", ("training.steps", "few")),
+        ("training: [", ("bad.yaml", "not valid YAML")),
+        ("- just\n- a list", ("bad.yaml", "does not hold a recipe")),
+        ("", ("bad.yaml", "does not hold a recipe")),
+        ("method: {name: wishful}", ("no method called 'wishful'", "textual_unlearning")),
+        ("method: {settings: {harmm: 1}}", ("method.settings.harmm", "harm")),
+        ("evaluation: {suites: [guesses]}", ("no suite 'guesses'", "figstep")),
+        ("evaluation: {judge: grandmother}", ("no judge called 'grandmother'", "rules")),
+        ("data: {harmful: [rumours]}", ("no data source called 'rumours'", "advbench")),
+        ("data: {harmful: [{file: nowhere.csv}]}", ("nowhere.csv",)),
+        ("data: {harmful: [{source: advbench, column: x}]}", ("column cannot be set",)),
+        ("data: {harmful: [xstest_safe]}", ("xstest_safe", "must not be trained on")),
+    ],
+)
+def test_bad_recipe_is_one_sentence(terminal: Terminal, tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
+    terminal("run", "bad.yaml").says(*words)
+
+
+def test_missing_recipe(terminal: Terminal) -> None:
+    terminal("run", "nowhere.yaml").says("no recipe nowhere.yaml", "quickstart")
+
+
+def _run_folder(folder: Path, model: Path) -> Path:
+    """A run folder whose training is done, of a model that need not exist."""
+    folder.mkdir()
+    recipe = Recipe(model=ModelSpec(id=str(model), device="cpu"))
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    (folder / "adapter").mkdir()
+    (folder / "adapter/adapter_config.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+def test_missing_model_and_folder_that_is_no_model(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, words in (("gone", "cannot be loaded"), ("empty", "cannot be loaded as a model")):
+        run = _run_folder(tmp_path / f"run-{name}", tmp_path / name)
+        terminal("chat", run, "--once", "Hello").says(str(tmp_path / name), words)
+        terminal("export", run, "out").says(str(tmp_path / name), words)
+    assert not Path("out").exists()
+
+
+def test_not_a_run_folder(terminal: Terminal, tmp_path: Path) -> None:
+    for verb in ("chat", "evaluate", "judge", "report"):
+        terminal(verb, tmp_path / "nowhere").says("nowhere is not a run folder")
+    (tmp_path / "recipe.yaml").write_text("name: early", encoding="utf-8")
+    for arguments in (("chat", tmp_path), ("export", tmp_path, "out"), ("export", tmp_path, "out", "--adapter")):
+        terminal(*arguments).says("holds no adapter yet")
+
+
+def test_folder_in_use(terminal: Terminal, ran: list[Job], tmp_path: Path) -> None:
+    (tmp_path / "busy").mkdir()
+    with claim(tmp_path / "busy"):
+        terminal("run", "plain", "--out", "busy").says("another textunlearn process is working in busy")
+    assert ran == []
+    assert terminal("run", "plain", "--out", "busy").code == 0, "the lock must go with its holder"
+
+
+def test_folder_of_another_recipe_keeps_it(terminal: Terminal, ran: list[Job]) -> None:
+    assert terminal("run", "plain", "--out", "mine").code == 0
+    ran.pop().close()
+    kept = Path("mine/recipe.yaml").read_text(encoding="utf-8")
+    terminal("run", "plain", "--steps", 5, "--out", "mine").says("mine holds a run of another recipe")
+    assert Path("mine/recipe.yaml").read_text(encoding="utf-8") == kept
+    assert terminal("run", "plain", "--out", "mine").code == 0
+
+
+def test_out_is_a_file(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    terminal("run", "plain", "--out", "file").says("file cannot be used: File exists")
+    terminal("run", "plain", "--out", "file/below").says("cannot be used: Not a directory")
+
+
+@pytest.mark.parametrize("arguments", [("dance",), ("run", "--colour"), ("chat",), ("quickstart", "--seed", "many")])
+def test_usage_errors(terminal: Terminal, arguments: tuple[str, ...]) -> None:
+    outcome = terminal(*arguments)
+    assert outcome.code == 2 and "Usage: textunlearn" in outcome.err and "Traceback" not in outcome.err
+
+
+# -- what can happen on the way ------------------------------------------------------------------------------------
+
+
+def _fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run(job: Job) -> Path:
+        raise error
+
+    monkeypatch.setattr(Job, "run", run)
+
+
+class SafetensorError(Exception):
+    """As a writer in another language raises it: no OSError."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "runs/x/answers.jsonl"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_full_disk(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    _fails(monkeypatch, error)
+    terminal("run", "plain").says("the disk is full", "run the same command again")
+
+
+def test_full_disk_behind_another_error(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = RuntimeError("could not write")
+    outer.__cause__ = OSError(errno.ENOSPC, "No space left on device", "adapter.safetensors")
+    _fails(monkeypatch, outer)
+    terminal("run", "plain").says("the disk is full", "adapter.safetensors")
+
+
+def test_memory_runs_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fails(monkeypatch, MemoryError())
+    terminal("run", "plain").says("memory ran out", "training.accumulate")
+
+
+def test_own_fault_says_how_to_see_more(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fails(monkeypatch, ZeroDivisionError("division by\nzero"))
+    again = "textunlearn --debug run plain --out 'a b'"
+    terminal("run", "plain", "--out", "a b").says("a fault of textunlearn", "division by zero", again, code=shell.FAULT)
+    debugged = terminal("--debug", "run", "plain", "--out", "other")
+    assert debugged.code == shell.FAULT and "Traceback" in debugged.err and "test_cli.py" in debugged.err
+
+
+SLOW = """
+import time
+from textunlearn import cli
+from textunlearn.job import Job
+def run(job):
+    print("ready", flush=True)
+    time.sleep(60)
+Job.run = run
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-c", SLOW, "run", "plain"]
+    here = os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=here, text=True, **pipes) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    Outcome(process.returncode, "", errors).says("stopped; run the same command again to go on", code=code)
+
+
+def test_quiet_keeps_libraries_from_talking(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKENIZERS_PARALLELISM", "TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TRANSFORMERS_NO_ADVISORY_WARNINGS", "0")
+    with warnings.catch_warnings(record=True) as heard:
+        shell.quiet()
+        warnings.warn("old", FutureWarning, stacklevel=1)
+    assert heard == []
+    assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
+    assert os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] == "0", "what the user set is kept"

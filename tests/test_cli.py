@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +41,11 @@ class Outcome:
             assert word in self.err
 
 
+def plain(text: str) -> str:
+    """Without colours, which some environments force on."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 class Terminal:
     """Runs `textunlearn` with arguments, in this process."""
 
@@ -49,7 +55,7 @@ class Terminal:
     def __call__(self, *arguments: object) -> Outcome:
         self.capsys.readouterr()
         code = shell.run(cli.app, list(map(str, arguments)), lambda: cli._debug)
-        return Outcome(code, *self.capsys.readouterr())
+        return Outcome(code, *map(plain, self.capsys.readouterr()))
 
 
 @pytest.fixture
@@ -327,7 +333,7 @@ def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals, code: int) 
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
-    Outcome(process.returncode, "", errors).says("stopped; run the same command again to go on", code=code)
+    Outcome(process.returncode, "", plain(errors)).says("stopped; run the same command again to go on", code=code)
 
 
 def test_quiet_keeps_libraries_from_talking(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,28 +21,37 @@ def _register() -> None:
     importlib.import_module("textunlearn.vlm.builtin.reader")  # registers its classes at its end
 
 
-class _AfterTransformers(MetaPathFinder, Loader):
-    """Runs `_register` once, right after transformers has been imported."""
+class _Registering(Loader):
+    """transformers' own loader, and `_register` right after it."""
 
-    def __init__(self) -> None:
-        self.inner: Any = None
-
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "transformers":
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
-        if spec is not None:
-            self.inner, spec.loader = spec.loader, self
-        return spec
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.inner.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__.loader = self.inner  # type: ignore[union-attr]
+        module.__loader__ = module.__spec__.loader = self.inner  # type: ignore[union-attr]
         self.inner.exec_module(module)
         _register()
+
+
+class _AfterTransformers(MetaPathFinder):
+    """Gives transformers the loader above; stays in place, for others may look for the package without importing it."""
+
+    looking = False
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "transformers" or self.looking:
+            return None
+        self.looking = True
+        try:
+            spec = find_spec(name)
+        finally:
+            self.looking = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Registering(spec.loader)
+        return spec
 
 
 if "transformers" in sys.modules:

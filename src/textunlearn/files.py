@@ -70,11 +70,11 @@ def read_records(path: Path, cls: type[R]) -> list[R]:
     if not path.exists():
         return []
     out: list[R] = []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines[:-1], start=1):
+    # Split before decoding: a crash may cut a character in half.
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         if line:
             try:
-                out.append(from_json(cls, line))
+                out.append(from_json(cls, line.decode()))
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(f"{path} line {number} is not a {cls.__name__} record: {error}; delete that line") from None
     return out

@@ -23,7 +23,10 @@ def _load_plugins() -> None:
     if not _plugins_loaded:
         _plugins_loaded = True
         for entry in entry_points(group="textunlearn.plugins"):
-            entry.load()
+            try:
+                entry.load()
+            except ImportError as error:
+                raise UserError(f"the plugin {entry.name} ({entry.value}) cannot be imported: {error}; mend or uninstall it") from error
 
 
 class Registry(Generic[T]):

@@ -44,7 +44,7 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
             ids = vlm.encode(rendered)
         else:
             # Image tokens must be as many as the processor makes for this very image.
-            ids = vlm.processor(images=[_open(image)], text=[rendered], return_tensors="pt")["input_ids"][0].tolist()
+            ids = vlm.encode_with_image(rendered, _open(image))
         out.append(Request(tuple(ids), image, case.prefill))
     return out
 
@@ -111,7 +111,7 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         if shared:
             inputs["past_key_values"] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
         generated = vlm.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None, temperature=None)
-    ends = set(vlm.end_ids())
+    ends = set(vlm.stop_ids())
     out = []
     for row in generated[:, longest:].tolist():
         stop = next((i for i, token in enumerate(row) if token in ends), None)

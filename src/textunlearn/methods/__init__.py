@@ -33,6 +33,7 @@ class Answers:
         reference: ``(tokens, vocabulary)`` logits of the original model at the benign tokens; None if the method needs none.
         step_tokens: role -> tokens in the whole step (all micro-batches and processes), the denominator of every mean,
             so that 8 x 1 rows and 1 x 8 rows give the same loss.
+        step_answers: role -> answers in the whole step.
     """
 
     logits: dict[Role, Tensor]
@@ -40,6 +41,7 @@ class Answers:
     position: dict[Role, Tensor]
     reference: Tensor | None
     step_tokens: dict[Role, int]
+    step_answers: dict[Role, int]
     log: dict[str, float] = field(default_factory=dict)
     """Figures for the training log, as shares of the step (they add up over micro-batches)."""
 
@@ -60,7 +62,11 @@ class Answers:
 
     def mean(self, values: Tensor, role: Role) -> Tensor:
         """This micro-batch's part of the step's mean over the tokens of ``role``."""
-        return values.sum() / max(self.step_tokens[role], 1)
+        return values.sum() / max(self.step_tokens.get(role, 0), 1)
+
+    def first_mean(self, values: Tensor, role: Role) -> Tensor:
+        """The same over the first token of each answer."""
+        return values[self.position[role] == 0].sum() / max(self.step_answers.get(role, 0), 1)
 
 
 def weights_at(position: Tensor, first: tuple[float, ...]) -> Tensor:

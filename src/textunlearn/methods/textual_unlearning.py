@@ -38,7 +38,7 @@ class TextualUnlearning(Method):
             harm_nll=answers.mean(harm, "harmful").item(),
             safe_nll=answers.mean(safe, "safe").item(),
             kl=answers.mean(kl, "benign").item(),
-            first_token_kl=kl[answers.position["benign"] == 0].mean().nan_to_num().item(),
+            first_token_kl=answers.first_mean(kl, "benign").item(),
         )
         return (
             -self.harm * answers.mean(pushed, "harmful")

@@ -49,8 +49,7 @@ class MasterAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As the base class, but without casting the state to the parameters' precision."""
         super().load_state_dict(state_dict)
-        saved = {k: v for group in state_dict["param_groups"] for k, v in zip(group["params"], group["params"], strict=True)}
-        numbers = list(saved)
+        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for number, p in zip(numbers, params, strict=True):
             if number in state_dict["state"]:

@@ -14,6 +14,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
+from textunlearn.errors import UserError
 from textunlearn.training.rows import Role, Row
 
 
@@ -55,8 +56,8 @@ class Packed:
 
 
 def shared_prefix(rows: Sequence[Row]) -> int:
-    """Length of the tokens all prompts begin with; at least one token of each prompt is left out of it."""
-    columns = zip(*(row.prompt[:-1] for row in rows), strict=False)
+    """Length of the tokens all prompts begin with; at least one token of each, and every image slot, is left out of it."""
+    columns = zip(*(row.prompt[: min((len(row.prompt) - 1, *row.slots))] for row in rows), strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
@@ -129,6 +130,19 @@ def answer_states(decoder: torch.nn.Module, embed: torch.nn.Module, packed: Pack
         scale = noise * chosen.detach().norm(dim=-1).mean() / chosen.shape[-1] ** 0.5
         embeds = embeds.index_put((packed.slots,), chosen + scale * torch.randn_like(chosen))
     out = decoder(
-        inputs_embeds=embeds, position_ids=packed.position_ids, attention_mask=packed.mask, use_cache=False
+        inputs_embeds=embeds,
+        position_ids=packed.position_ids,
+        attention_mask=_attention_mask(decoder, packed.mask, embeds.dtype),
+        use_cache=False,
     ).last_hidden_state
     return out.reshape(-1, out.shape[-1])[packed.index]
+
+
+def _attention_mask(decoder: torch.nn.Module, allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mask as this model's attention takes it: eager attention adds its mask, and would add True as 1."""
+    kind = getattr(decoder.config, "_attn_implementation", None)
+    if kind == "sdpa":
+        return allowed
+    if kind == "eager":
+        return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, torch.finfo(dtype).min)
+    raise UserError(f"packed rows need sdpa or eager attention, and this model uses {kind}; load it with one of the two")

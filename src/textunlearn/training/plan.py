@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from torch.utils.data import Dataset
 
+from textunlearn.errors import UserError
 from textunlearn.training.rows import Role, Row
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows of one forward, and how many answer tokens of each role their whole step has."""
+    """Rows of one forward, and how many answer tokens and answers of each role their whole step has."""
 
     rows: tuple[Row, ...]
     step_tokens: dict[Role, int]
+    step_answers: dict[Role, int]
 
 
 class Plan(Dataset[MicroBatch]):
@@ -36,11 +38,16 @@ class Plan(Dataset[MicroBatch]):
                     if not queues[kind]:
                         queues[kind] = rng.sample(list(pools[kind]), len(pools[kind]))
                     rows.append(queues[kind].pop())
+            if len(rows) < accumulate:
+                raise UserError(f"training.accumulate is {accumulate}, but a step has only {len(rows)} rows; lower it")
             tokens: Counter[Role] = Counter()
+            answers: Counter[Role] = Counter()
             for row in rows:
                 for target in row.targets:
                     tokens[target.role] += len(target.ids)
-            self.micro += [MicroBatch(tuple(rows[part::accumulate]), dict(tokens)) for part in range(accumulate)]
+                    answers[target.role] += 1
+            parts = [tuple(rows[part::accumulate]) for part in range(accumulate)]
+            self.micro += [MicroBatch(part, dict(tokens), dict(answers)) for part in parts]
 
     def __len__(self) -> int:
         return len(self.micro)

@@ -36,15 +36,19 @@ def reference_states(
             known = {}
         if mark not in known:
             known = {}
-    missing = [row for row in {row.key: row for row in rows}.values() if row.key not in known]
+    benign = {row.key: row for row in rows if any(target.role == "benign" for target in row.targets)}
+    missing = [row for key, row in benign.items() if key not in known]
     missing.sort(key=lambda row: len(row.prompt))
     for start in range(0, len(missing), batch):
         some = missing[start : start + batch]
         packed = pack(some, vlm.blank_id).to(vlm.device)
         with torch.inference_mode():
             states = answer_states(vlm.decoder, vlm.embed, packed)
+        parts: dict[str, list[Tensor]] = {}
         for segment in packed.segments:
-            known[some[segment.row].key] = states[segment.start : segment.stop].clone().cpu()
+            if segment.role == "benign":
+                parts.setdefault(some[segment.row].key, []).append(states[segment.start : segment.stop])
+        known.update({key: torch.cat(part).cpu() for key, part in parts.items()})
         if progress is not None:
             progress(len(some))
     if missing:

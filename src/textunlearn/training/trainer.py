@@ -32,6 +32,9 @@ def add_lora(vlm: Vlm, rank: int, alpha: int) -> None:
 
     pattern = rf"{re.escape(vlm.decoder_path)}\..*\.({LINEAR})"
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, task_type=None)
+    names = [name for name, module in vlm.base.named_modules() if isinstance(module, nn.Linear)]
+    if not any(re.fullmatch(pattern, name) for name in names):
+        raise UserError(f"{vlm.name} has no layers called {LINEAR.replace('|', ', ')} in its language model; LoRA needs them")
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
     outside = [n for n, p in vlm.base.named_parameters() if p.requires_grad and not n.startswith(vlm.decoder_path + ".")]
     if outside:
@@ -138,12 +141,15 @@ class UnlearningTrainer(Trainer):
             where = torch.tensor([i for s in segments for i in range(s.start, s.stop)], dtype=torch.long, device=hidden.device)
             logits[role] = self.vlm.head(hidden[where]).float()
             targets[role] = packed.targets[where]
-            position[role] = torch.tensor([i for s in segments for i in range(s.stop - s.start)], device=hidden.device)
-            if role == "benign" and self.method.needs_reference and segments:
+            places = [i for s in segments for i in range(s.stop - s.start)]
+            position[role] = torch.tensor(places, dtype=torch.long, device=hidden.device)
+            if role == "benign" and self.method.needs_reference:
+                # A micro-batch may hold no benign answer: then the reference is as empty as the logits.
+                some = [self.reference[micro.rows[row].key] for row in dict.fromkeys(s.row for s in segments)]
                 with torch.no_grad():
-                    states = torch.cat([self.reference[micro.rows[s.row].key] for s in segments]).to(hidden)
+                    states = torch.cat([hidden[:0], *(s.to(hidden) for s in some)])
                     reference = self.vlm.head(states).float()
-        return Answers(logits, targets, position, reference, micro.step_tokens)
+        return Answers(logits, targets, position, reference, micro.step_tokens, micro.step_answers)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:  # one entry a step: the method's own figures instead of the Trainer's rounded ones

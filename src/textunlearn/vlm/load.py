@@ -75,6 +75,9 @@ class Vlm:
 
     def text_of(self, text: str, *, image: bool = False, prefill: str = "") -> str:
         """One user turn in the model's own chat template, open for the model's turn; an image comes before the words."""
+        if self.image_token_id is not None:  # a request may speak of "<image>": only ours may become image slots
+            token = str(self.tokenizer.convert_ids_to_tokens(self.image_token_id))
+            text, prefill = (words.replace(token, f"{token[0]} {token[1:]}") for words in (text, prefill))
         parts: list[dict[str, str]] = [{"type": "image"}] if image else []
         if text or not image:
             parts.append({"type": "text", "text": text})
@@ -88,6 +91,12 @@ class Vlm:
         if self.tokenizer.bos_token_id in with_special and (not ids or ids[0] != self.tokenizer.bos_token_id):
             ids = [self.tokenizer.bos_token_id, *ids]
         return ids
+
+    def encode_with_image(self, rendered: str, image: Any) -> list[int]:
+        """The same for a rendered chat with one picture (PIL): its image token becomes as many as the picture has slots."""
+        ids = self.processor(images=[image], text=[rendered], return_tensors="pt")["input_ids"][0].tolist()
+        start = self.tokenizer.bos_token_id
+        return ids[1:] if start is not None and ids[:2] == [start, start] else ids
 
     def prompt_ids(self, text: str) -> list[int]:
         return self.encode(self.text_of(text))
@@ -112,16 +121,21 @@ class Vlm:
             from PIL import Image
 
             blank = Image.new("RGB", (224, 224), "white")
-            batch = self.processor(images=[blank], text=[self.text_of(text, image=True)], return_tensors="pt")
-            ids = tuple(batch["input_ids"][0].tolist())
+            ids = tuple(self.encode_with_image(self.text_of(text, image=True), blank))
             cache[text] = ids, tuple(i for i, token in enumerate(ids) if token == self.image_token_id)
         return cache[text]
 
+    def stop_ids(self) -> list[int]:
+        """Tokens that end the model's turn when it says them."""
+        end = self.base.generation_config.eos_token_id
+        if end is None:
+            end = self.tokenizer.eos_token_id
+        return list(end) if isinstance(end, list) else [end]
+
     def end_ids(self) -> list[int]:
         """What ends the model's turn: one token, appended to answers that are learned whole."""
-        end = self.base.generation_config.eos_token_id
-        first = end[0] if isinstance(end, list) else end
-        return [self.tokenizer.eos_token_id if first is None else first]
+        stops, own = self.stop_ids(), self.tokenizer.eos_token_id
+        return [own if own in stops else stops[0]]  # Llama 3 has several; the tokenizer names the one that chats use
 
     def outside_decoder(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Weights and buffers of everything but the language model and its head: vision tower, projector."""
@@ -174,6 +188,7 @@ def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
 
 def load(spec: ModelSpec) -> Vlm:
     """The model a recipe names, in evaluation mode, all weights frozen."""
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
@@ -191,15 +206,22 @@ def load(spec: ModelSpec) -> Vlm:
         remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
         if kind is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not remote:
             raise UserError(f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM")
-        model = kind.from_pretrained(where, dtype=dtype, use_safetensors=True, **options)
+        model, found = kind.from_pretrained(where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options)
         processor = AutoProcessor.from_pretrained(where, **options)
     except UserError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
         raise UserError(_cannot_load(spec.id, error)) from error
+    if found["missing_keys"]:  # transformers would go on with random ones
+        first = min(found["missing_keys"])
+        raise UserError(f"{spec.id} lacks weights that its config asks for (first: {first}); get a complete copy of the model")
     if spec.adapter is not None:
         model = merge_adapter(model, spec.adapter)
-    model.to(device).eval().requires_grad_(False)
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"the model cannot be put on model.device {device!r}: {' '.join(str(error).split())[:200]}") from error
+    model.eval().requires_grad_(False)
     return wrap(model, processor, spec.id)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,16 @@ def build(folder: Path, reader: Path = READER, following: Path | None = FOLLOWIN
     model, processor = assemble(reader)
     if following is not None and following.exists():
         merge_following(model, following)
-    partial = folder.with_name(folder.name + ".partial")
-    model.save_pretrained(partial)
-    processor.save_pretrained(partial)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial.replace(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+        partial = Path(name) / "model"
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        try:
+            partial.replace(folder)
+        except OSError:
+            if not (folder / "config.json").exists():  # else another process was faster: its copy is the same
+                raise UserError(f"{folder} is in the way and is not a model; remove it or choose another folder") from None
 
 
 def assemble(reader: Path) -> tuple[Any, Any]:
@@ -127,8 +133,6 @@ def assemble(reader: Path) -> tuple[Any, Any]:
 
 def _renamed(tokenizer: Any) -> Any:
     """The same tokenizer with the unused special token called ``<image>`` and padding on the left (both survive saving)."""
-    import tempfile
-
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ doubts (``i`` or ``l``?) reach the language model. It sees rendered text and not
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -139,6 +140,10 @@ class ReaderVisionModel(PreTrainedModel):
         self._bpe: WordPieces | None = None
         self.post_init()
 
+    def train(self, mode: bool = True) -> ReaderVisionModel:
+        """Stays in evaluation mode: its batch norms must not drift while the language model is trained (`train_reader` trains the CNN)."""
+        return super().train(False)
+
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing here is trained from scratch outside `train_reader`; PyTorch's own initialisation stands."""
 
@@ -236,15 +241,12 @@ class WordPieces:
 
     def _word(self, word: str) -> list[tuple[int, int]]:
         if word not in self._known:
-            # The tokenizer isolates digits: the space before one stands alone.
             ids = [self.singles[c] for c in word]
-            while len(ids) > 1 and not word[-1].isdigit():
-                rank, at, merged = min(
-                    (*self.ranks.get(pair, (1 << 30, 0)), i)[::2] + (self.ranks.get(pair, (0, 0))[1],)
-                    for i, pair in enumerate(zip(ids, ids[1:], strict=False))
-                )
-                if rank == 1 << 30:
+            while not word[-1].isdigit():  # the tokenizer isolates digits: the space before one stands alone
+                known = [(self.ranks[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in self.ranks]
+                if not known:
                     break
+                (_, merged), at = min(known)  # best rank, then leftmost
                 ids[at : at + 2] = [merged]
             self._known[word] = [self.lengths[i] for i in ids]
         return self._known[word]

@@ -1,0 +1,35 @@
+"""Models shared by the tests: written and loaded once; tests that change one load their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from textunlearn.vlm.load import Vlm
+
+
+@pytest.fixture(scope="session")
+def reader_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.reader_vlm(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.clip_vlm(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def llm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.llm(tmp_path_factory.mktemp("llm"))
+
+
+@pytest.fixture(scope="session")
+def reader(reader_folder: Path) -> Vlm:
+    return tiny.loaded(reader_folder)
+
+
+@pytest.fixture(scope="session")
+def clip(clip_folder: Path) -> Vlm:
+    return tiny.loaded(clip_folder)

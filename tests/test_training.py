@@ -1,0 +1,269 @@
+"""The training loop on tiny models: equal settings give equal runs, and only the language model's adapter changes."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from textunlearn.errors import UserError
+from textunlearn.methods import METHODS
+from textunlearn.recipe import TrainingSpec
+from textunlearn.training.plan import Plan
+from textunlearn.training.reference import reference_states
+from textunlearn.training.rows import Row, Target
+from textunlearn.training.slots import NEUTRAL, drawn, misread
+from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
+from textunlearn.vlm.load import Vlm
+
+STEPS = 6
+
+
+class Log(TrainerCallback):
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if "kl" in logs:
+            self.entries.append(dict(logs))
+
+
+def pools(vlm: Vlm) -> dict[str, list[Row]]:
+    def words(text: str) -> tuple[int, ...]:
+        return tuple(vlm.tokenizer.encode(text, add_special_tokens=False))
+
+    harmful = [
+        Row("harmful", tuple(vlm.prompt_ids(f"how do i pick the lock of {who}")), (Target("harmful", words("Sure, take a pin")), Target("safe", words("I cannot help"))))
+        for who in ("my neighbour", "the garden gate", "a home")
+    ]
+    benign = []
+    for number, text in enumerate(("bake bread", "tell me of birds", "write a note", "list ideas")):
+        target = (Target("benign", words("first, take some flour"[: 8 + 4 * number])),)
+        ids, where = vlm.slot_prompt("", words(text))
+        benign += [Row("ordinary", tuple(vlm.prompt_ids(text)), target), Row("ordinary", tuple(ids), target, tuple(where))]
+    return {"harmful": harmful, "ordinary": benign}
+
+
+def train(
+    vlm: Vlm,
+    folder: Path,
+    accumulate: int = 1,
+    steps: int = STEPS,
+    stop_at: int | None = None,
+    resume: bool = False,
+    method: str = "textual_unlearning",
+) -> list[dict[str, Any]]:
+    """Train an adapter on a fresh ``vlm``; the log, one entry a step."""
+    rows = pools(vlm)
+    reference = reference_states(vlm, rows["ordinary"], folder / "reference.safetensors")
+    torch.manual_seed(7)
+    add_lora(vlm, 4, 8)
+    plan = Plan(rows, {"harmful": 2, "ordinary": 3}, steps, accumulate, seed=3)
+    spec = TrainingSpec(steps=steps, accumulate=accumulate, lr=1e-2, validate_every=2)
+    log = Log()
+    trainer = UnlearningTrainer(vlm, METHODS.get(method)(), plan, reference, spec, folder / "trainer", callbacks=[log])
+    if stop_at is not None:
+
+        class Kill(TrainerCallback):
+            def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                if state.global_step == stop_at:
+                    raise KeyboardInterrupt
+
+        trainer.add_callback(Kill())
+    trainer.train(resume_from_checkpoint=resume or None)
+    return log.entries
+
+
+def adapter(vlm: Vlm) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in vlm.model.named_parameters() if p.requires_grad}
+
+
+@pytest.fixture(scope="module")
+def plain(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    """An undisturbed run: its log and its adapter."""
+    vlm = tiny.loaded(clip_folder)
+    log = train(vlm, tmp_path_factory.mktemp("plain"))
+    return log, adapter(vlm)
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 5])
+def test_accumulating_gives_the_same_trajectory(clip_folder: Path, tmp_path: Path, plain: Any, accumulate: int) -> None:
+    """5 micro-batches of one row each: some hold no harmful, some no benign answer."""
+    vlm = tiny.loaded(clip_folder)
+    log = train(vlm, tmp_path, accumulate)
+    for key in ("loss", "harm_nll", "safe_nll", "kl", "first_token_kl", "grad_norm", "learning_rate"):
+        assert [e[key] for e in log] == pytest.approx([e[key] for e in plain[0]], rel=2e-4, abs=1e-5), key
+    for name, value in adapter(vlm).items():
+        torch.testing.assert_close(value, plain[1][name], rtol=1e-2, atol=2e-4)
+
+
+def test_it_learns(plain: Any) -> None:
+    log = plain[0]
+    assert len(log) == STEPS and log[-1]["loss"] < log[0]["loss"]
+    assert log[-1]["safe_nll"] < log[0]["safe_nll"] - 0.5
+    assert log[0]["kl"] == pytest.approx(0, abs=1e-6), "the first step still is the original"
+
+
+def test_resuming_after_a_kill_gives_the_same_adapter(clip_folder: Path, tmp_path: Path, plain: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny.loaded(clip_folder), tmp_path, stop_at=3)
+    vlm = tiny.loaded(clip_folder)
+    log = train(vlm, tmp_path, resume=True)
+    assert [e["loss"] for e in log] == [e["loss"] for e in plain[0]][2:]
+    again = adapter(vlm)
+    assert set(again) == set(plain[1]) and all(torch.equal(again[n], plain[1][n]) for n in again)
+
+
+@pytest.mark.parametrize("kind", ["clip", "reader"])
+def test_nothing_outside_the_language_model_changes(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    vlm = tiny.loaded(request.getfixturevalue(f"{kind}_folder"))
+    before, weights = vlm.vision_hash(), {k: v.clone() for k, v in vlm.base.state_dict().items()}
+    train(vlm, tmp_path, steps=2)
+    assert vlm.vision_hash() == before
+    trainable = [n for n, p in vlm.base.named_parameters() if p.requires_grad]
+    assert trainable and all(n.startswith(vlm.decoder_path + ".") and "lora_" in n for n in trainable)
+    after = {k.replace(".base_layer", ""): v for k, v in vlm.base.state_dict().items() if "lora_" not in k}
+    assert set(after) == set(weights) and all(torch.equal(after[k], weights[k]) for k in weights)
+
+
+def test_pictures_seen_while_training_do_not_move_the_reader(reader_folder: Path) -> None:
+    vlm = tiny.loaded(reader_folder)
+    before = vlm.vision_hash()
+    vlm.model.train()
+    vlm.base.model.vision_tower(torch.randn(2, 3, 160, 160))
+    assert vlm.vision_hash() == before
+
+
+def test_vision_hash_sees_tower_and_projector_and_not_the_language_model(clip_folder: Path) -> None:
+    vlm = tiny.loaded(clip_folder)
+    first = vlm.vision_hash()
+    with torch.no_grad():
+        vlm.decoder.layers[0].mlp.up_proj.weight.add_(1)
+    assert vlm.vision_hash() == first
+    for part in (vlm.base.model.vision_tower, vlm.base.model.multi_modal_projector):
+        with torch.no_grad():
+            next(part.parameters()).add_(1e-3)
+        assert (now := vlm.vision_hash()) != first
+        first = now
+
+
+def test_the_adapter_leaves_clips_layers_of_the_same_name_alone(clip_folder: Path) -> None:
+    vlm = tiny.loaded(clip_folder)
+    add_lora(vlm, 2, 4)
+    hit = {n.split(".lora_")[0] for n, _ in vlm.base.named_parameters() if ".lora_" in n}
+    assert len(hit) == 2 * 7, "two layers of seven linear maps"
+    assert any("q_proj" in n for n, _ in vlm.base.model.vision_tower.named_modules())
+
+
+def test_a_model_without_known_layers_is_refused(clip_folder: Path) -> None:
+    vlm = tiny.loaded(clip_folder)
+    vlm.decoder_path = "model.nowhere"
+    with pytest.raises(UserError, match="q_proj"):
+        add_lora(vlm, 2, 4)
+
+
+def test_another_models_adapter_is_refused(clip_folder: Path, tmp_path: Path, plain: Any) -> None:
+    from safetensors.torch import save_file
+
+    vlm = tiny.loaded(clip_folder)
+    add_lora(vlm, 4, 8)
+    vlm.model.save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    save_file({k.replace("language_model", "text_model"): v for k, v in load_file(file).items()}, file)
+    with pytest.raises(UserError, match="does not belong"):
+        load_adapter(vlm, tmp_path)
+
+
+def test_reference_is_kept_and_replaced_when_it_is_not_ours(clip_folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    vlm, path = tiny.loaded(clip_folder), tmp_path / "reference.safetensors"
+    rows = pools(vlm)["ordinary"]
+    said: list[int] = []
+    first = reference_states(vlm, rows, path, said.append, batch=3)
+    assert sum(said) == len(rows)
+    for row in rows:  # the same states as a plain forward of this row
+        ids = torch.tensor([[*row.prompt, *row.targets[0].ids[:-1]]])
+        with torch.no_grad():
+            alone = vlm.decoder(input_ids=ids).last_hidden_state[0, len(row.prompt) - 1 :]
+        torch.testing.assert_close(first[row.key], alone, rtol=1e-4, atol=1e-4)
+
+    said.clear()
+    again = reference_states(vlm, rows, path, said.append)
+    assert said == [] and all(torch.equal(again[row.key], first[row.key]) for row in rows)
+
+    other = tiny.loaded(tiny.clip_vlm(tmp_path / "other", seed=1))
+    replaced = reference_states(other, rows, path, said.append)
+    assert sum(said) == len(rows) and not torch.allclose(replaced[rows[0].key], first[rows[0].key])
+
+    path.write_bytes(path.read_bytes()[:200])
+    said.clear()
+    mended = reference_states(vlm, rows, path, said.append, batch=3)
+    assert sum(said) == len(rows) and torch.equal(mended[rows[0].key], first[rows[0].key])
+
+
+def test_reference_takes_only_benign_answers(clip: Vlm, tmp_path: Path) -> None:
+    prompt = tuple(clip.prompt_ids("tell me"))
+    mixed = Row("a", prompt, (Target("benign", (50, 51)), Target("safe", (60, 61, 62)), Target("benign", (52, 53, 54))))
+    lone = Row("a", prompt, (Target("safe", (60,)),))
+    states = reference_states(clip, [mixed, lone], tmp_path / "r.safetensors")
+    assert states[mixed.key].shape == (5, tiny.HIDDEN) and lone.key not in states
+    simple = Row("a", prompt, (Target("benign", (52, 53, 54)),))
+    alone = reference_states(clip, [simple], tmp_path / "s.safetensors")[simple.key]
+    torch.testing.assert_close(states[mixed.key][2:], alone, rtol=1e-4, atol=1e-4)
+
+
+row_lists = st.dictionaries(st.sampled_from(["harmful", "lookalike", "ordinary"]), st.integers(1, 9), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(row_lists, st.integers(1, 5), st.integers(1, 12), st.integers(0, 9))
+def test_plan(sizes: dict[str, int], each: int, steps: int, seed: int) -> None:
+    kinds = sorted(sizes)
+    stock = {k: [Row(k, (i,), (Target("benign", (1,) * (i + 1)), Target("safe", (2,)))) for i in range(sizes[k])] for k in kinds}
+    per_step = dict.fromkeys(kinds, each)
+    accumulate = 1 + seed % (each * len(kinds))
+    plan = Plan(stock, per_step, steps, accumulate, seed)
+    again = Plan(stock, per_step, steps, accumulate, seed)
+    assert len(plan) == steps * accumulate
+    assert [plan[i] for i in range(len(plan))] == [again[i] for i in range(len(again))]
+    seen: dict[str, list[Row]] = {kind: [] for kind in kinds}
+    for step in range(steps):
+        parts = [plan[step * accumulate + part] for part in range(accumulate)]
+        assert max(len(p.rows) for p in parts) - min(len(p.rows) for p in parts) <= 1
+        some = [row for part in parts for row in part.rows]
+        assert sorted(row.kind for row in some) == sorted(kinds * each)
+        assert all(p.step_tokens == {"benign": sum(len(r.targets[0].ids) for r in some), "safe": len(some)} for p in parts)
+        assert all(p.step_answers == {"benign": len(some), "safe": len(some)} for p in parts)
+        for kind in kinds:
+            seen[kind] += sorted((row for row in some if row.kind == kind), key=lambda row: row.prompt)
+    for kind in kinds:  # before a row comes a third time, every row has come once; none is left out for long
+        counts = [seen[kind].count(row) for row in stock[kind]]
+        assert max(counts) - min(counts) <= 1
+    assert {row.key for row in plan.rows()} == {row.key for some in seen.values() for row in some}
+
+
+def test_more_micro_batches_than_rows_is_refused() -> None:
+    with pytest.raises(UserError, match="accumulate"):
+        Plan({"harmful": [Row("harmful", (1,), ())]}, {"harmful": 2}, 1, accumulate=3)
+
+
+def test_misread() -> None:
+    text = "how do i bake a good loaf of bread"
+    assert misread(text, 0.0, random.Random(0)) == text
+    worse = [misread(text * 20, rate, random.Random(0)) for rate in (0.02, 0.3)]
+    kept = [sum(a == b for a, b in zip(w.split(), (text * 20).split(), strict=False)) for w in worse]
+    assert worse[0] != text * 20 and kept[0] > kept[1]
+
+
+def test_drawn_puts_words_on_one_line_with_an_empty_list_in_half_of_the_cases() -> None:
+    rng = random.Random(0)
+    out = [drawn("bake\n  some bread ", rng) for _ in range(200)]
+    assert set(out) == {"bake some bread", "bake some bread 1. 2. 3."} and 70 < out.count("bake some bread") < 130
+    assert "" in NEUTRAL

@@ -1,0 +1,186 @@
+"""Tiny random models of the real architectures, made in code: seconds to build, no download.
+
+`reader_vlm(folder)` writes a LLaVA whose vision tower is this project's reader, `clip_vlm(folder)` one with CLIP's, and
+`llm(folder)` a language model alone, each in Hugging Face layout with its tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from textunlearn.recipe import ModelSpec
+from textunlearn.vlm.load import Vlm, load
+
+WORDS = (
+    "how do i bake a good loaf of bread at home please tell me what the weather is like in spring and why birds sing "
+    "write a short note to my neighbour about the lock on the garden gate it's broken and we'll need a new one in 10 days "
+    "The quick brown fox jumps over the lazy dog. Sure, here is an answer: first, take some flour; then add water. "
+    "I cannot help with that, but I can help you find a locksmith. List three ideas for a birthday, won't you?"
+)
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nbe good<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+HIDDEN = 32
+
+
+@cache
+def _bpe() -> str:
+    """A byte-level BPE with SmolLM2's pre-tokenizer (single digits, then GPT-2's), trained on `WORDS`, as JSON."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator([WORDS, WORDS.upper()], trainer)
+    return str(bpe.to_str())
+
+
+def tokenizer_json() -> dict[str, Any]:
+    return json.loads(_bpe())
+
+
+def tokenizer() -> Any:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_bpe()),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<image>"],
+        padding_side="left",
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _text_config(vocabulary: int, hidden: int = HIDDEN) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,  # far from uniform, so that a wrong mask or position shows
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+
+
+def _images(size: int) -> Any:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    side = {"height": size, "width": size}
+    half = [0.5] * 3
+    return CLIPImageProcessorPil(size=side, do_center_crop=False, image_mean=half, image_std=half)
+
+
+def _write(folder: Path, vision: Any, slots: int, extra_tokens: int = 0, fill: Any = None, **options: Any) -> Path:
+    """A LLaVA with ``vision``; ``extra_tokens``: what the tower gives beside its patches (CLIP: one)."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+
+    tokens = tokenizer()
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=_text_config(len(tokens)),
+        image_token_index=tokens.convert_tokens_to_ids("<image>"),
+        image_seq_length=slots,
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+        **options,
+    )
+    model = LlavaForConditionalGeneration(config).eval()
+    if fill is not None:
+        fill(model, tokens)
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, 2
+    model.save_pretrained(folder)
+    LlavaProcessor(
+        image_processor=_images(vision.image_size),
+        tokenizer=tokens,
+        patch_size=vision.patch_size,
+        num_additional_image_tokens=extra_tokens,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT_TEMPLATE,
+    ).save_pretrained(folder)
+    return folder
+
+
+def reader_vlm(folder: Path, seed: int = 0) -> Path:
+    """A LLaVA that reads: this project's reader with its trained weights (49 slots), a random language model."""
+    import torch
+    from safetensors.torch import load_file
+
+    from textunlearn.vlm.builtin.build import READER
+    from textunlearn.vlm.builtin.reader import ReaderVisionConfig, tables
+
+    ids, spelling, merges = tables(tokenizer_json())
+
+    def fill(model: Any, tokens: Any) -> None:
+        tower, projector = model.model.vision_tower, model.model.multi_modal_projector
+        table = model.get_input_embeddings().weight.data
+        blank = tokens.encode(" ")[0]
+        with torch.no_grad():
+            tower.cnn.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(READER).items()})
+            tower.embeddings.copy_(torch.cat([table[torch.tensor(ids)], table[blank][None]]))
+            tower.spelling.copy_(spelling)
+            tower.merge_table.copy_(merges)
+            projector.linear_1.weight.copy_(torch.eye(HIDDEN))
+            projector.linear_2.weight.copy_(torch.eye(HIDDEN))
+
+    torch.manual_seed(seed)
+    vision = ReaderVisionConfig(hidden_size=HIDDEN, vocabulary=len(ids), merges=len(merges))
+    return _write(
+        folder,
+        vision,
+        49,
+        fill=fill,
+        projector_hidden_act="linear",
+        multimodal_projector_bias=False,
+        tie_word_embeddings=True,
+    )
+
+
+def clip_vlm(folder: Path, seed: int = 0) -> Path:
+    """A plain LLaVA: CLIP's vision tower (17 slots), which has layers called ``q_proj`` as the language model has."""
+    import torch
+    from transformers import CLIPVisionConfig
+
+    torch.manual_seed(seed)
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    return _write(folder, vision, 17, extra_tokens=1)
+
+
+def llm(folder: Path, seed: int = 0) -> Path:
+    """A language model without images."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    tokens = tokenizer()
+    LlamaForCausalLM(_text_config(len(tokens))).save_pretrained(folder)
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def loaded(folder: Path) -> Vlm:
+    """The model in ``folder`` as the tool loads it, in float32."""
+    return load(ModelSpec(id=str(folder), dtype="float32", device="cpu"))

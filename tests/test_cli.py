@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,23 @@ def test_evaluate_wants_a_finished_training(terminal: Terminal, ran: list[Job], 
     (tmp_path / "trained.json").write_text("{}", encoding="utf-8")
     assert terminal("evaluate", tmp_path).code == 0
     assert [job.recipe for job in ran] == [recipes.read("plain")]
+
+
+def test_judge_and_report_work_on_what_is_stored(terminal: Terminal) -> None:
+    run = make_run(Path("done"))
+    write_text(run / "recipe.yaml", recipes.read("plain").to_yaml())
+    terminal("judge", run).says("done is not evaluated yet", "textunlearn evaluate done")
+    write_text(run / "utility.json", '{"before": {"perplexity": 20.0}, "after": {"perplexity": 21.0}}')
+    shutil.rmtree(run / "verdicts")
+    (run / "metrics.json").unlink()
+    terminal("report", run).says("has no verdict")
+    assert terminal("judge", run).code == 0
+    outcome = terminal("report", run)
+    assert outcome.code == 0, outcome.err
+    assert "1.05" in outcome.out and "done/report.html" in outcome.out
+    assert (run / "report.html").stat().st_size > 10_000
+    (run / "answers/after.jsonl").unlink()
+    terminal("judge", run).says("answers/after.jsonl is missing")
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------

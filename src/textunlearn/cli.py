@@ -248,7 +248,9 @@ def _stored(run: Path, console: Console) -> Job:
     from textunlearn.files import read_records
     from textunlearn.records import Case
 
-    job = _job(result.stored_recipe(run), run, console)
+    recipe = result.stored_recipe(run)
+    result.require_evaluated(run)
+    job = _job(recipe, run, console)
     job.cases = read_records(run / "cases.jsonl", Case)
     return job
 

@@ -33,6 +33,13 @@ def require_trained(run: Path) -> None:
         raise UserError(f"the training in {run} is not done; give the command that began it again, and it goes on")
 
 
+def require_evaluated(run: Path) -> None:
+    """UserError unless both models' answers are there."""
+    for name in ("cases.jsonl", "answers/before.jsonl", "answers/after.jsonl", "utility.json"):
+        if not (run / name).is_file():
+            raise UserError(f"{run} is not evaluated yet ({name} is missing); `textunlearn evaluate {run}` does that")
+
+
 def load_result(run: Path, *, before: bool = False) -> Vlm:
     """The run's model with its adapter merged in; ``before``: as it was. UserError if there is no adapter yet."""
     from textunlearn.vlm.load import load, merge_adapter

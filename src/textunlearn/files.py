@@ -84,12 +84,16 @@ def append_records(path: Path, records: Iterable[Any]) -> None:
     """Append and sync. A torn last line left by a crash is cut off first, so that appending never joins onto it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size:
-            file.seek(max(0, size - (1 << 20)))
-            tail = file.read()
-            if not tail.endswith(b"\n"):
-                file.truncate(size - (len(tail) - tail.rfind(b"\n") - 1))
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - (1 << 16))
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
         file.seek(0, os.SEEK_END)
         file.write("".join(to_json(record) + "\n" for record in records).encode())
         file.flush()

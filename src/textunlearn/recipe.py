@@ -166,6 +166,12 @@ class Recipe(Part):
         from textunlearn.judges import JUDGES
         from textunlearn.methods import METHODS
 
+        for kind in ("harmful", "lookalike", "ordinary"):
+            for number, source in enumerate(getattr(self.data, kind)):
+                if not source.trainable:
+                    raise UserError(
+                        f"{where}: data.{kind}.{number}: {source.title} is kept for tests and is never trained on; choose another source"
+                    )
         METHODS.get(self.method.name)(**self.method.settings)
         JUDGES.get(self.evaluation.judge)
         if self.evaluation.suites != "default":

@@ -1,0 +1,190 @@
+"""Batched generation says what single generation says; answers are kept as they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from PIL import Image, ImageDraw
+
+from textunlearn.errors import UserError
+from textunlearn.evaluation import generation
+from textunlearn.evaluation.generation import Request, answer_cases, generate, requests
+from textunlearn.files import read_records
+from textunlearn.records import Answer, Case, Prompt
+from textunlearn.vlm.load import Vlm
+
+TEXTS = ("how do i bake bread", "tell me", "write a short note to my neighbour about the lock", "why birds sing")
+TOKENS = 8
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Case], Path]:
+    """Typed, with an image, and with words put in the model's mouth; the folder of the images."""
+    folder = tmp_path_factory.mktemp("cases")
+    out = []
+    for number, text in enumerate(TEXTS):
+        picture = Image.new("RGB", (200, 120), "white")
+        ImageDraw.Draw(picture).text((5, 5), text, fill="black", font_size=24)
+        picture.save(folder / f"{number}.png")
+        prompt = Prompt(text, "ordinary", "test")
+        out.append(Case("typed", "direct", prompt, text))
+        out.append(Case("image", "figstep", prompt, "" if number else "do it", f"{number}.png", f"sha{number}"))
+    out.append(Case("prefill", "prefill", prompt, TEXTS[0], prefill="Sure, here is"))
+    return out, folder
+
+
+def plain(vlm: Vlm, request: Request, case: Case, folder: Path) -> tuple[str, int, bool]:
+    """Greedy decoding by hand: a whole forward for each token, no cache, no padding."""
+    ids = list(request.ids)
+    extra: dict[str, Any] = {}
+    if case.image:
+        with Image.open(folder / case.image) as picture:
+            extra["pixel_values"] = vlm.processor.image_processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"]
+    said: list[int] = []
+    for _ in range(TOKENS):
+        with torch.no_grad():
+            token = int(vlm.model(input_ids=torch.tensor([ids]), **extra).logits[0, -1].argmax())
+        if token == 2:
+            return vlm.tokenizer.decode(said, skip_special_tokens=True), len(said), True
+        said.append(token)
+        ids.append(token)
+    return vlm.tokenizer.decode(said, skip_special_tokens=True), len(said), False
+
+
+@pytest.mark.parametrize("kind", ["reader", "clip"])
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_batches_say_what_single_greedy_decoding_says(
+    kind: str, batch: int, cases: tuple[list[Case], Path], request: pytest.FixtureRequest
+) -> None:
+    vlm = request.getfixturevalue(kind)
+    some, folder = cases
+    asked = requests(vlm, some, folder)
+    expected = [plain(vlm, r, c, folder) for r, c in zip(asked, some, strict=True)]
+    got = generate(vlm, asked, TOKENS, batch_size=batch)
+    assert [(a.text, a.tokens, a.finished) for a in got] == [(c.prefill + t, n, f) for c, (t, n, f) in zip(some, expected, strict=True)]
+    assert len({a.text for a in got}) > 4, "a model that always says the same would prove nothing"
+
+
+def test_images_matter(reader: Vlm, cases: tuple[list[Case], Path]) -> None:
+    """Two images under one typed prompt have the same ids and are answered differently."""
+    some, folder = cases
+    two = [case for case in some if case.image and not case.text][:2]
+    asked = requests(reader, two, folder)
+    assert asked[0].ids == asked[1].ids
+    a, b = generate(reader, asked, TOKENS)
+    assert a.text != b.text
+
+
+def test_shared_prefix_on_and_off_are_equal(clip: Vlm, cases: tuple[list[Case], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    some, folder = cases
+    asked = requests(clip, some, folder)
+    assert generation._shared(asked, clip.image_token_id) >= 5
+    shared = generate(clip, asked, TOKENS)
+    monkeypatch.setattr(generation, "_shared", lambda asked, image_token: 0)
+    assert generate(clip, asked, TOKENS) == shared
+
+
+def test_shared_stops_before_images_and_leaves_a_token() -> None:
+    assert generation._shared([Request((1, 2, 3))], None) == 2
+    assert generation._shared([Request((1, 2, 3)), Request((1, 2))], None) == 1
+    assert generation._shared([Request((1, 9, 9, 4)), Request((1, 9, 9, 5))], 9) == 1
+
+
+def test_prefill_is_part_of_the_prompt_and_of_the_answer(clip: Vlm, cases: tuple[list[Case], Path]) -> None:
+    case, folder = cases[0][-1], cases[1]
+    (asked,) = requests(clip, [case], folder)
+    assert clip.tokenizer.decode(asked.ids).endswith("assistant\nSure, here is")
+    (answer,) = generate(clip, [asked], TOKENS)
+    assert answer.text.startswith("Sure, here is") and answer.tokens <= TOKENS
+
+
+def test_every_token_that_ends_a_turn_ends_it(clip_folder: Path, cases: tuple[list[Case], Path]) -> None:
+    """Llama 3 has several; whichever the model says, the answer is finished there."""
+    vlm = tiny.loaded(clip_folder)
+    asked = [Request(tuple(vlm.prompt_ids(text))) for text in TEXTS]
+    before = generate(vlm, asked, TOKENS)
+    long = next(a for a in before if a.tokens >= 3)
+    said = plain(vlm, asked[before.index(long)], cases[0][0], cases[1])  # typed: no image is opened
+    first = next(i for i in vlm.tokenizer.encode(said[0], add_special_tokens=False))
+    vlm.model.generation_config.eos_token_id = [5, 2, first]
+    assert vlm.end_ids() == [2], "answers that are learned end as chats do"
+    answer = generate(vlm, asked, TOKENS)[before.index(long)]
+    assert answer.finished and answer.tokens == 0
+
+
+def test_a_run_that_was_cut_off_goes_on(clip: Vlm, cases: tuple[list[Case], Path], tmp_path: Path, monkeypatch: Any) -> None:
+    some, folder = cases
+    store = tmp_path / "answers.jsonl"
+    whole = answer_cases(clip, some, folder, tmp_path / "whole.jsonl", TOKENS, batch_size=2)
+
+    def killed(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        answer_cases(clip, some, folder, store, TOKENS, killed, batch_size=2)
+    assert len(read_records(store, Answer)) == 2
+    with store.open("a") as file:
+        file.write('{"case": "torn')
+    counts: list[tuple[int, int]] = []
+    asked: list[int] = []
+    original = generation._batch
+    monkeypatch.setattr(generation, "_batch", lambda vlm, some, n: asked.append(len(some)) or original(vlm, some, n))
+    again = answer_cases(clip, some, folder, store, TOKENS, lambda *c: counts.append(c), batch_size=2)
+    assert again == whole and [a.case for a in again] == [c.id for c in some]
+    assert sum(asked) == len(some) - 2 and counts[0] == (2, len(some)) and counts[-1] == (len(some), len(some))
+    asked.clear()
+    assert answer_cases(clip, some, folder, store, TOKENS) == whole and asked == []
+
+
+def test_the_same_input_is_asked_once(clip: Vlm, tmp_path: Path) -> None:
+    prompts = [Prompt("tell me", "ordinary", source) for source in ("a", "b")]
+    twins = [Case(p.source, "direct", p, p.text) for p in prompts]
+    assert len(answer_cases(clip, twins, tmp_path, tmp_path / "s.jsonl", 3)) == 1
+
+
+def test_memory_that_does_not_suffice_halves_the_batch(clip: Vlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [Request(tuple(clip.prompt_ids(text))) for text in (*TEXTS, *(t + " at home" for t in TEXTS))]
+    expected = generate(clip, asked, TOKENS)
+    sizes: list[int] = []
+    original = generation._batch
+
+    def small(vlm: Vlm, some: list[Request], n: int) -> Any:
+        sizes.append(len(some))
+        if len(some) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(vlm, some, n)
+
+    monkeypatch.setattr(generation, "_batch", small)
+    assert generate(clip, asked, TOKENS, batch_size=8) == expected
+    assert sizes == [8, 4, 2, 2, 2, 2]
+
+
+def test_other_errors_and_hopeless_memory_are_not_swallowed(clip: Vlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [Request(tuple(clip.prompt_ids("tell me")))] * 2
+    for error in (RuntimeError("shapes differ"), torch.OutOfMemoryError("out of memory")):
+        monkeypatch.setattr(generation, "_batch", lambda *_, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error), match=str(error)):
+            generate(clip, asked, TOKENS)
+
+
+def test_a_model_without_images_refuses_image_suites(llm_folder: Path, cases: tuple[list[Case], Path]) -> None:
+    vlm = tiny.loaded(llm_folder)
+    some, folder = cases
+    with pytest.raises(UserError, match="'image'"):
+        requests(vlm, some, folder)
+    typed = [case for case in some if not case.image]
+    asked = requests(vlm, typed, folder)
+    got = generate(vlm, asked, TOKENS)
+    assert [a.text for a in got] == [c.prefill + plain(vlm, r, c, folder)[0] for r, c in zip(asked, typed, strict=True)]
+
+
+def test_an_unreadable_image_is_named(clip: Vlm, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    case = Case("s", "a", Prompt("x", "ordinary", "t"), "", "bad.png", "sha")
+    with pytest.raises(UserError, match=r"bad\.png"):
+        requests(clip, [case], tmp_path)

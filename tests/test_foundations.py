@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from textunlearn import registry
 from textunlearn.errors import UserError
-from textunlearn.files import append_records, atomic, cache_dir, read_json, read_records, write_json, write_records, write_text
+from textunlearn.files import (
+    append_records,
+    atomic,
+    cache_dir,
+    read_json,
+    read_records,
+    write_json,
+    write_records,
+    write_text,
+)
 from textunlearn.methods import METHODS
 from textunlearn.records import LABELS, Answer, Case, Prompt, Verdict, digest, from_json, to_json
 from textunlearn.registry import Registry
@@ -33,7 +42,9 @@ def test_records_survive_json(record: Any) -> None:
 
 
 @given(st.lists(answers, max_size=5), st.lists(answers, max_size=5))
-def test_files_give_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, first: list[Answer], more: list[Answer]) -> None:
+def test_files_give_back_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, first: list[Answer], more: list[Answer]
+) -> None:
     """Also with line separators, control characters and every script inside the text."""
     path = tmp_path_factory.mktemp("records") / "a.jsonl"
     write_records(path, first)
@@ -47,7 +58,10 @@ def test_ids_do_not_change_between_versions() -> None:
     case = Case("suite", "attack", prompt, "tell me", prefill="Sure,")
     assert (prompt.id, case.id) == ("0e3bd6ade4362b58", "5a0009791baa1445")
     assert replace(case, suite="other", attack="other").id == case.id, "the same input is one answer"
-    assert len({case.id, replace(case, text="x").id, replace(case, image_sha256="x").id, replace(case, prefill="x").id}) == 4
+    assert (
+        len({case.id, replace(case, text="x").id, replace(case, image_sha256="x").id, replace(case, prefill="x").id})
+        == 4
+    )
     assert replace(prompt, kind="harmful").id != prompt.id and replace(prompt, source="other").id == prompt.id
     assert digest("a", "b") != digest("ab") and len(digest("a", length=8)) == 8
 

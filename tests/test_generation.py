@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from PIL import Image, ImageDraw
 
+import tiny
 from textunlearn.errors import UserError
 from textunlearn.evaluation import generation
 from textunlearn.evaluation.generation import Request, answer_cases, generate, requests
@@ -43,7 +43,9 @@ def plain(vlm: Vlm, request: Request, case: Case, folder: Path) -> tuple[str, in
     extra: dict[str, Any] = {}
     if case.image:
         with Image.open(folder / case.image) as picture:
-            extra["pixel_values"] = vlm.processor.image_processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"]
+            extra["pixel_values"] = vlm.processor.image_processor(picture.convert("RGB"), return_tensors="pt")[
+                "pixel_values"
+            ]
     said: list[int] = []
     for _ in range(TOKENS):
         with torch.no_grad():
@@ -65,7 +67,9 @@ def test_batches_say_what_single_greedy_decoding_says(
     asked = requests(vlm, some, folder)
     expected = [plain(vlm, r, c, folder) for r, c in zip(asked, some, strict=True)]
     got = generate(vlm, asked, TOKENS, batch_size=batch)
-    assert [(a.text, a.tokens, a.finished) for a in got] == [(c.prefill + t, n, f) for c, (t, n, f) in zip(some, expected, strict=True)]
+    assert [(a.text, a.tokens, a.finished) for a in got] == [
+        (c.prefill + t, n, f) for c, (t, n, f) in zip(some, expected, strict=True)
+    ]
     assert len({a.text for a in got}) > 4, "a model that always says the same would prove nothing"
 
 
@@ -79,7 +83,9 @@ def test_images_matter(reader: Vlm, cases: tuple[list[Case], Path]) -> None:
     assert a.text != b.text
 
 
-def test_shared_prefix_on_and_off_are_equal(clip: Vlm, cases: tuple[list[Case], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_prefix_on_and_off_are_equal(
+    clip: Vlm, cases: tuple[list[Case], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     some, folder = cases
     asked = requests(clip, some, folder)
     assert generation._shared(asked, clip.image_token_id) >= 5
@@ -116,7 +122,9 @@ def test_every_token_that_ends_a_turn_ends_it(clip_folder: Path, cases: tuple[li
     assert answer.finished and answer.tokens == 0
 
 
-def test_a_run_that_was_cut_off_goes_on(clip: Vlm, cases: tuple[list[Case], Path], tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_run_that_was_cut_off_goes_on(
+    clip: Vlm, cases: tuple[list[Case], Path], tmp_path: Path, monkeypatch: Any
+) -> None:
     some, folder = cases
     store = tmp_path / "answers.jsonl"
     whole = answer_cases(clip, some, folder, tmp_path / "whole.jsonl", TOKENS, batch_size=2)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from PIL import Image
 
+import tiny
 from textunlearn.errors import UserError
 from textunlearn.recipe import ModelSpec
 from textunlearn.vlm.builtin import build
@@ -121,9 +121,9 @@ def test_missing_weights_are_not_made_up(clip_folder: Path, tmp_path: Path) -> N
 def test_models_without_a_language_part_or_a_chat_template(clip_folder: Path, llm_folder: Path, tmp_path: Path) -> None:
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
-    CLIPVisionModel(CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(
-        tmp_path / "vision"
-    )
+    CLIPVisionModel(
+        CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    ).save_pretrained(tmp_path / "vision")
     assert "no language model" in _fails(tmp_path / "vision")
     bare = _copy(llm_folder, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()

@@ -10,7 +10,9 @@ import torch
 from textunlearn.training.optimizer import MasterAdamW
 
 
-def _run(optimiser: torch.optim.Optimizer, parameter: torch.nn.Parameter, steps: int, seed: int = 0) -> list[torch.Tensor]:
+def _run(
+    optimiser: torch.optim.Optimizer, parameter: torch.nn.Parameter, steps: int, seed: int = 0
+) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     out = []
     for _ in range(steps):

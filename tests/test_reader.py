@@ -10,12 +10,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import tiny
+from textunlearn.errors import UserError
 from textunlearn.vlm.builtin.drawing import COLUMNS, NEWLINE, ROWS, SIZE, Corpus, Glyphs, batches, draw, texture
 from textunlearn.vlm.builtin.reader import CHARACTERS, MAX_PIECE, WordPieces, occupied, tables
 from textunlearn.vlm.load import Vlm
@@ -71,7 +72,10 @@ def test_word_pieces_are_smollm2s() -> None:
     from textunlearn.data.sources import SOURCES
     from textunlearn.vlm.builtin.build import path
 
-    folder = path()
+    try:
+        folder = path()
+    except UserError as error:
+        pytest.skip(f"the built-in model cannot be had here: {error}")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     _, spelling, merges = tables(json.loads((folder / "tokenizer.json").read_text()))
     pieces = WordPieces(spelling, merges)
@@ -116,7 +120,9 @@ def seen(logits: torch.Tensor) -> list[tuple[int, int]]:
 def test_occupied_merges_split_votes() -> None:
     assert seen(cells()) == []
     assert seen(cells((2, 5, "a", 0.95), (2, 8, "b", 0.9))) == [(2, 5), (2, 8)]
-    assert seen(cells((2, 5, "a", 0.55), (2, 6, "a", 0.4))) == [(2, 5)], "between two cells of a line: the stronger keeps it"
+    assert seen(cells((2, 5, "a", 0.55), (2, 6, "a", 0.4))) == [(2, 5)], (
+        "between two cells of a line: the stronger keeps it"
+    )
     assert seen(cells((2, 5, "a", 0.4), (2, 6, "a", 0.55))) == [(2, 6)]
     assert len(seen(cells((2, 5, "a", 0.45), (2, 6, "a", 0.45)))) == 1, "a tie is one character"
     assert len(seen(cells((2, 5, "a", 0.45), (3, 5, "a", 0.45)))) == 1
@@ -152,7 +158,9 @@ def test_more_text_than_slots_is_cut(reader: Vlm) -> None:
     tower = reader.base.model.vision_tower
     with torch.no_grad():
         hidden = tower(pictures("z9 " * 60)).last_hidden_state
-    assert hidden.shape == (1, 49, tiny.HIDDEN) and not torch.allclose(hidden[0, -1], reader.embed.weight[reader.blank_id])
+    assert hidden.shape == (1, 49, tiny.HIDDEN) and not torch.allclose(
+        hidden[0, -1], reader.embed.weight[reader.blank_id]
+    )
 
 
 def test_images_are_read_alone(reader: Vlm) -> None:
@@ -216,7 +224,10 @@ def test_ink_lies_at_the_labelled_cells() -> None:
         ys, xs = (drawn.ink > 128).nonzero()
         rows, columns = drawn.character.nonzero()
         assert len(set(rows)) == 1 and abs((ys.mean() / 16 - 0.5) - rows[0]) <= 0.75
-        assert columns.min() - 1 <= xs.min() / 4 <= columns.min() + 1 and columns.max() - 1 <= xs.max() / 4 <= columns.max() + 2
+        assert (
+            columns.min() - 1 <= xs.min() / 4 <= columns.min() + 1
+            and columns.max() - 1 <= xs.max() / 4 <= columns.max() + 2
+        )
 
 
 def test_textures_are_blank_and_batches_mix_them() -> None:

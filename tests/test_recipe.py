@@ -36,11 +36,17 @@ def test_an_empty_recipe_is_the_default() -> None:
         optional={
             "name": st.text(max_size=20),
             "seed": st.integers(0, 2**31 - 1),
-            "model": st.fixed_dictionaries({}, optional={"id": st.text(min_size=1), "dtype": st.sampled_from(["auto", "float32"])}),
+            "model": st.fixed_dictionaries(
+                {}, optional={"id": st.text(min_size=1), "dtype": st.sampled_from(["auto", "float32"])}
+            ),
             "slots": st.fixed_dictionaries({}, optional={"share": st.floats(0, 1), "noise": st.floats(0, 3)}),
             "training": st.fixed_dictionaries({}, optional={"lr": st.floats(1e-9, 1), "steps": st.integers(1, 999)}),
             "data": st.fixed_dictionaries(
-                {}, optional={"harmful": st.just(["advbench", {"file": "mine.csv", "column": "ask"}]), "answer_tokens": st.integers(4, 99)}
+                {},
+                optional={
+                    "harmful": st.just(["advbench", {"file": "mine.csv", "column": "ask"}]),
+                    "answer_tokens": st.integers(4, 99),
+                },
             ),
             "method": st.just({"name": "textual_unlearning", "settings": {"ceiling": None, "first_kl": [3, 2]}}),
         },
@@ -98,7 +104,12 @@ def test_combinations_that_cannot_work(training: dict[str, int], said: str) -> N
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    for content, said in ((b"a: [", "not valid YAML"), (b"\xff\xfe\x00", "r.yaml"), (b"", "r.yaml"), (b"a: 1\nb", "r.yaml")):
+    for content, said in (
+        (b"a: [", "not valid YAML"),
+        (b"\xff\xfe\x00", "r.yaml"),
+        (b"", "r.yaml"),
+        (b"a: 1\nb", "r.yaml"),
+    ):
         path.write_bytes(content)
         with pytest.raises(UserError, match=said) as error:
             Recipe.read(path)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+import tiny
 from textunlearn.errors import UserError
 from textunlearn.methods import METHODS
 from textunlearn.recipe import TrainingSpec
@@ -41,14 +41,21 @@ def pools(vlm: Vlm) -> dict[str, list[Row]]:
         return tuple(vlm.tokenizer.encode(text, add_special_tokens=False))
 
     harmful = [
-        Row("harmful", tuple(vlm.prompt_ids(f"how do i pick the lock of {who}")), (Target("harmful", words("Sure, take a pin")), Target("safe", words("I cannot help"))))
+        Row(
+            "harmful",
+            tuple(vlm.prompt_ids(f"how do i pick the lock of {who}")),
+            (Target("harmful", words("Sure, take a pin")), Target("safe", words("I cannot help"))),
+        )
         for who in ("my neighbour", "the garden gate", "a home")
     ]
     benign = []
     for number, text in enumerate(("bake bread", "tell me of birds", "write a note", "list ideas")):
         target = (Target("benign", words("first, take some flour"[: 8 + 4 * number])),)
         ids, where = vlm.slot_prompt("", words(text))
-        benign += [Row("ordinary", tuple(vlm.prompt_ids(text)), target), Row("ordinary", tuple(ids), target, tuple(where))]
+        benign += [
+            Row("ordinary", tuple(vlm.prompt_ids(text)), target),
+            Row("ordinary", tuple(ids), target, tuple(where)),
+        ]
     return {"harmful": harmful, "ordinary": benign}
 
 
@@ -87,7 +94,9 @@ def adapter(vlm: Vlm) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def plain(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+def plain(
+    clip_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """An undisturbed run: its log and its adapter."""
     vlm = tiny.loaded(clip_folder)
     log = train(vlm, tmp_path_factory.mktemp("plain"))
@@ -151,7 +160,8 @@ def test_vision_hash_sees_tower_and_projector_and_not_the_language_model(clip_fo
     for part in (vlm.base.model.vision_tower, vlm.base.model.multi_modal_projector):
         with torch.no_grad():
             next(part.parameters()).add_(1e-3)
-        assert (now := vlm.vision_hash()) != first
+        now = vlm.vision_hash()
+        assert now != first
         first = now
 
 
@@ -182,7 +192,9 @@ def test_another_models_adapter_is_refused(clip_folder: Path, tmp_path: Path, pl
         load_adapter(vlm, tmp_path)
 
 
-def test_reference_is_kept_and_replaced_when_it_is_not_ours(clip_folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_reference_is_kept_and_replaced_when_it_is_not_ours(
+    clip_folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     vlm, path = tiny.loaded(clip_folder), tmp_path / "reference.safetensors"
     rows = pools(vlm)["ordinary"]
     said: list[int] = []
@@ -226,7 +238,10 @@ row_lists = st.dictionaries(st.sampled_from(["harmful", "lookalike", "ordinary"]
 @given(row_lists, st.integers(1, 5), st.integers(1, 12), st.integers(0, 9))
 def test_plan(sizes: dict[str, int], each: int, steps: int, seed: int) -> None:
     kinds = sorted(sizes)
-    stock = {k: [Row(k, (i,), (Target("benign", (1,) * (i + 1)), Target("safe", (2,)))) for i in range(sizes[k])] for k in kinds}
+    stock = {
+        k: [Row(k, (i,), (Target("benign", (1,) * (i + 1)), Target("safe", (2,)))) for i in range(sizes[k])]
+        for k in kinds
+    }
     per_step = dict.fromkeys(kinds, each)
     accumulate = 1 + seed % (each * len(kinds))
     plan = Plan(stock, per_step, steps, accumulate, seed)
@@ -239,7 +254,9 @@ def test_plan(sizes: dict[str, int], each: int, steps: int, seed: int) -> None:
         assert max(len(p.rows) for p in parts) - min(len(p.rows) for p in parts) <= 1
         some = [row for part in parts for row in part.rows]
         assert sorted(row.kind for row in some) == sorted(kinds * each)
-        assert all(p.step_tokens == {"benign": sum(len(r.targets[0].ids) for r in some), "safe": len(some)} for p in parts)
+        assert all(
+            p.step_tokens == {"benign": sum(len(r.targets[0].ids) for r in some), "safe": len(some)} for p in parts
+        )
         assert all(p.step_answers == {"benign": len(some), "safe": len(some)} for p in parts)
         for kind in kinds:
             seen[kind] += sorted((row for row in some if row.kind == kind), key=lambda row: row.prompt)

@@ -42,7 +42,9 @@ def _bpe() -> str:
     bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=420, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     bpe.train_from_iterator([WORDS, WORDS.upper()], trainer)
     return str(bpe.to_str())
 
@@ -137,7 +139,9 @@ def reader_vlm(folder: Path, seed: int = 0) -> Path:
         table = model.get_input_embeddings().weight.data
         blank = tokens.encode(" ")[0]
         with torch.no_grad():
-            tower.cnn.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(READER).items()})
+            tower.cnn.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in load_file(READER).items()}
+            )
             tower.embeddings.copy_(torch.cat([table[torch.tensor(ids)], table[blank][None]]))
             tower.spelling.copy_(spelling)
             tower.merge_table.copy_(merges)

@@ -76,7 +76,9 @@ def read_records(path: Path, cls: type[R]) -> list[R]:
             try:
                 out.append(from_json(cls, line.decode()))
             except (ValueError, TypeError, KeyError) as error:
-                raise UserError(f"{path} line {number} is not a {cls.__name__} record: {error}; delete that line") from None
+                raise UserError(
+                    f"{path} line {number} is not a {cls.__name__} record: {error}; delete that line"
+                ) from None
     return out
 
 

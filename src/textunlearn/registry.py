@@ -26,7 +26,9 @@ def _load_plugins() -> None:
             try:
                 entry.load()
             except ImportError as error:
-                raise UserError(f"the plugin {entry.name} ({entry.value}) cannot be imported: {error}; mend or uninstall it") from error
+                raise UserError(
+                    f"the plugin {entry.name} ({entry.value}) cannot be imported: {error}; mend or uninstall it"
+                ) from error
 
 
 class Registry(Generic[T]):

@@ -38,13 +38,12 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     for case in cases:
         rendered = vlm.text_of(case.text, image=bool(case.image), prefill=case.prefill)
         if case.image and vlm.image_token_id is None:
-            raise UserError(f"{vlm.name} takes no images; leave image suites such as {case.suite!r} out of evaluation.suites")
+            raise UserError(
+                f"{vlm.name} takes no images; leave image suites such as {case.suite!r} out of evaluation.suites"
+            )
         image = folder / case.image if case.image else None
-        if image is None:
-            ids = vlm.encode(rendered)
-        else:
-            # Image tokens must be as many as the processor makes for this very image.
-            ids = vlm.encode_with_image(rendered, _open(image))
+        # Image tokens must be as many as the processor makes for this very image.
+        ids = vlm.encode(rendered) if image is None else vlm.encode_with_image(rendered, _open(image))
         out.append(Request(tuple(ids), image, case.prefill))
     return out
 
@@ -73,7 +72,8 @@ def generate(
             continue
         waiting = waiting[len(some) :]
         answers = [
-            Answer("", asked[i].prefill + text, tokens, finished) for i, (text, tokens, finished) in zip(some, texts, strict=True)
+            Answer("", asked[i].prefill + text, tokens, finished)
+            for i, (text, tokens, finished) in zip(some, texts, strict=True)
         ]
         for i, answer in zip(some, answers, strict=True):
             out[i] = answer
@@ -110,7 +110,9 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
     with torch.inference_mode():
         if shared:
             inputs["past_key_values"] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
-        generated = vlm.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None, temperature=None)
+        generated = vlm.model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None, temperature=None
+        )
     ends = set(vlm.stop_ids())
     out = []
     for row in generated[:, longest:].tolist():
@@ -135,7 +137,9 @@ def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
     from transformers import DynamicCache
 
     ids = torch.tensor([prefix], device=vlm.device)
-    cache = vlm.model(input_ids=ids, use_cache=True, logits_to_keep=1, past_key_values=DynamicCache(config=vlm.base.config)).past_key_values
+    cache = vlm.model(
+        input_ids=ids, use_cache=True, logits_to_keep=1, past_key_values=DynamicCache(config=vlm.base.config)
+    ).past_key_values
     cache.batch_repeat_interleave(rows)
     return cache
 

@@ -94,7 +94,9 @@ class Method(BaseModel, ABC):
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
             known = ", ".join(type(self).model_fields)
-            raise UserError(f"method.settings.{key}: {first['msg']}; the settings of this method are: {known}") from None
+            raise UserError(
+                f"method.settings.{key}: {first['msg']}; the settings of this method are: {known}"
+            ) from None
 
     @abstractmethod
     def loss(self, answers: Answers) -> Tensor:

@@ -25,7 +25,9 @@ class TextualUnlearning(Method):
     harm: float = Field(0.5, ge=0, description="w_harm: how hard harmful answers are pushed away")
     safe: float = Field(1.0, ge=0, description="w_safe: how hard safe answers are learned")
     utility: float = Field(1.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
-    ceiling: float | None = Field(8.0, gt=0, description="NLL (nats a token) past which ascent stops; null = unbounded, as published")
+    ceiling: float | None = Field(
+        8.0, gt=0, description="NLL (nats a token) past which ascent stops; null = unbounded, as published"
+    )
     first_safe: tuple[float, ...] = Field((8.0, 4.0), description="weights of the safe answer's first tokens")
     first_kl: tuple[float, ...] = Field((8.0, 4.0, 2.0), description="weights of the KL at the first tokens")
 

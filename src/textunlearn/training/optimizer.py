@@ -16,7 +16,9 @@ class MasterAdamW(torch.optim.Optimizer):
     bfloat16 rounds small updates away; the master keeps them.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
@@ -54,5 +56,6 @@ class MasterAdamW(torch.optim.Optimizer):
         for number, p in zip(numbers, params, strict=True):
             if number in state_dict["state"]:
                 self.state[p] = {
-                    k: v.detach().clone().to(p.device) if v.dim() else v.clone() for k, v in state_dict["state"][number].items()
+                    k: v.detach().clone().to(p.device) if v.dim() else v.clone()
+                    for k, v in state_dict["state"][number].items()
                 }

@@ -8,8 +8,9 @@ answers. The mask lets a token see the prefix, its own prompt and its own answer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,8 +52,8 @@ class Packed:
     tokens: int
 
     def to(self, device: torch.device, **_: object) -> Packed:
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
-        return Packed(**moved)
+        moved: dict[str, Any] = {k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 def shared_prefix(rows: Sequence[Row]) -> int:
@@ -144,5 +145,9 @@ def _attention_mask(decoder: torch.nn.Module, allowed: Tensor, dtype: torch.dtyp
     if kind == "sdpa":
         return allowed
     if kind == "eager":
-        return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, torch.finfo(dtype).min)
-    raise UserError(f"packed rows need sdpa or eager attention, and this model uses {kind}; load it with one of the two")
+        return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(
+            ~allowed, torch.finfo(dtype).min
+        )
+    raise UserError(
+        f"packed rows need sdpa or eager attention, and this model uses {kind}; load it with one of the two"
+    )

@@ -26,7 +26,12 @@ class Plan(Dataset[MicroBatch]):
     """``steps`` steps of the given number of rows a kind, each cut into ``accumulate`` micro-batches of near-equal size."""
 
     def __init__(
-        self, pools: Mapping[str, Sequence[Row]], per_step: Mapping[str, int], steps: int, accumulate: int = 1, seed: int = 0
+        self,
+        pools: Mapping[str, Sequence[Row]],
+        per_step: Mapping[str, int],
+        steps: int,
+        accumulate: int = 1,
+        seed: int = 0,
     ) -> None:
         rng = random.Random(seed)
         queues: dict[str, list[Row]] = {kind: [] for kind in per_step}

@@ -34,11 +34,17 @@ def add_lora(vlm: Vlm, rank: int, alpha: int) -> None:
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, task_type=None)
     names = [name for name, module in vlm.base.named_modules() if isinstance(module, nn.Linear)]
     if not any(re.fullmatch(pattern, name) for name in names):
-        raise UserError(f"{vlm.name} has no layers called {LINEAR.replace('|', ', ')} in its language model; LoRA needs them")
+        raise UserError(
+            f"{vlm.name} has no layers called {LINEAR.replace('|', ', ')} in its language model; LoRA needs them"
+        )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
-    outside = [n for n, p in vlm.base.named_parameters() if p.requires_grad and not n.startswith(vlm.decoder_path + ".")]
+    outside = [
+        n for n, p in vlm.base.named_parameters() if p.requires_grad and not n.startswith(vlm.decoder_path + ".")
+    ]
     if outside:
-        raise UserError(f"the adapter reaches outside the language model (first: {outside[0]}); this is a fault of textunlearn")
+        raise UserError(
+            f"the adapter reaches outside the language model (first: {outside[0]}); this is a fault of textunlearn"
+        )
 
 
 class AnswerStates(nn.Module):
@@ -75,12 +81,16 @@ class UnlearningTrainer(Trainer):
         noise: float = 0.0,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        if torch.cuda.device_count() > 1 and torch.distributed.is_available() and not torch.distributed.is_initialized():
+        if (
+            torch.cuda.device_count() > 1
+            and torch.distributed.is_available()
+            and not torch.distributed.is_initialized()
+        ):
             raise UserError(
                 "several GPUs are visible but no launcher is used; start with `accelerate launch -m textunlearn …` "
                 "or show one GPU by CUDA_VISIBLE_DEVICES=0"
             )
-        self.vlm, self.method, self.reference = vlm, method, reference
+        self.vlm, self.method, self.plan, self.reference = vlm, method, plan, reference
         self.tokens = 0
         self.started = time.monotonic()
         self._log: dict[str, float] = {}
@@ -112,16 +122,17 @@ class UnlearningTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            self.optimizer = MasterAdamW([p for p in self.model.parameters() if p.requires_grad], lr=self.args.learning_rate)
+            trained = [p for p in self.vlm.model.parameters() if p.requires_grad]
+            self.optimizer = MasterAdamW(trained, lr=self.args.learning_rate)
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
-        return SequentialSampler(self.train_dataset)  # the plan is the order
+        return SequentialSampler(self.plan)  # the plan is the order
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, MicroBatch], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        micro = inputs["micro"]
+        micro: MicroBatch = inputs["micro"]
         packed = pack(micro.rows, self.vlm.blank_id).to(self.vlm.device)
         self.tokens += packed.tokens
         answers = self.answers(micro, packed, model(packed))
@@ -138,7 +149,9 @@ class UnlearningTrainer(Trainer):
         reference = None
         for role in self.method.roles:
             segments = [s for s in packed.segments if s.role == role]
-            where = torch.tensor([i for s in segments for i in range(s.start, s.stop)], dtype=torch.long, device=hidden.device)
+            where = torch.tensor(
+                [i for s in segments for i in range(s.start, s.stop)], dtype=torch.long, device=hidden.device
+            )
             logits[role] = self.vlm.head(hidden[where]).float()
             targets[role] = packed.targets[where]
             places = [i for s in segments for i in range(s.stop - s.start)]
@@ -171,7 +184,7 @@ def load_adapter(vlm: Vlm, folder: Path) -> None:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    result = set_peft_model_state_dict(vlm.model, load_file(folder / "adapter_model.safetensors"))
+    result: Any = set_peft_model_state_dict(vlm.model, load_file(folder / "adapter_model.safetensors"))
     missing = [key for key in result.missing_keys if "lora_" in key]
     if missing or result.unexpected_keys:
         first = (missing or result.unexpected_keys)[0]

@@ -54,10 +54,16 @@ class Look:
         return max(self.unsafe.values(), default=0.0) + lookalike + 2 * ordinary + 5 * self.broken
 
     def reached(self, spec: TrainingSpec) -> bool:
-        return max(self.unsafe.values(), default=1) <= spec.aim_unsafe and max(self.refusal.values(), default=0) <= spec.aim_refusal
+        return (
+            max(self.unsafe.values(), default=1) <= spec.aim_unsafe
+            and max(self.refusal.values(), default=0) <= spec.aim_refusal
+        )
 
     def to_json(self) -> dict[str, Any]:
-        mean = {kind: _mean([v for k, v in self.refusal.items() if k.startswith(kind)]) for kind in ("lookalike", "ordinary")}
+        mean = {
+            kind: _mean([v for k, v in self.refusal.items() if k.startswith(kind)])
+            for kind in ("lookalike", "ordinary")
+        }
         return {
             "step": self.step,
             "validation": {
@@ -130,7 +136,9 @@ class Watch(TrainerCallback):
         self._write({"step": step, "guard": what})
         self.say(f"step {step}: {what}")
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._restore(state.global_step)
         if not self.looks:
             self._look(0)
@@ -150,7 +158,9 @@ class Watch(TrainerCallback):
         temporary.write_text("".join(json.dumps(e) + "\n" for e in entries), encoding="utf-8")
         os.replace(temporary, self.log)
         self.looks = [
-            Look(e["step"], v["unsafe"], v["refusal"], v["by_form"], v["broken"]) for e in entries if (v := e.get("validation"))
+            Look(e["step"], v["unsafe"], v["refusal"], v["by_form"], v["broken"])
+            for e in entries
+            if (v := e.get("validation"))
         ]
         self.decisions = [{"step": e["step"], "what": e["guard"]} for e in entries if "guard" in e]
 
@@ -163,7 +173,9 @@ class Watch(TrainerCallback):
         self._write(entry)
         self.tick(state.global_step, state.max_steps)
         if not math.isfinite(entry["loss"]):
-            self._decide(state.global_step, "stopped: the loss is no longer a number; the best checkpoint so far is kept")
+            self._decide(
+                state.global_step, "stopped: the loss is no longer a number; the best checkpoint so far is kept"
+            )
         elif entry.get("harm_nll", 0) > self.spec.max_harm_nll:
             self._decide(
                 state.global_step,
@@ -184,9 +196,16 @@ class Watch(TrainerCallback):
             return
         now = self._look(step)
         if now.broken > self.looks[0].broken + self.spec.max_broken:
-            self._decide(step, f"stopped: {now.broken:.0%} of the probe answers are broken ({self.looks[0].broken:.0%} before)")
+            self._decide(
+                step, f"stopped: {now.broken:.0%} of the probe answers are broken ({self.looks[0].broken:.0%} before)"
+            )
             control.should_training_stop = True
-        elif self.spec.stop_when_reached and now.reached(self.spec) and self.looks[-2].step and self.looks[-2].reached(self.spec):
+        elif (
+            self.spec.stop_when_reached
+            and now.reached(self.spec)
+            and self.looks[-2].step
+            and self.looks[-2].reached(self.spec)
+        ):
             self._decide(step, "stopped: the aim was reached at two looks running")
             control.should_training_stop = True
 

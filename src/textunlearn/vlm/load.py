@@ -82,7 +82,12 @@ class Vlm:
         if text or not image:
             parts.append({"type": "text", "text": text})
         content: Any = parts if self.image_token_id is not None else text
-        return self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False) + prefill
+        return (
+            self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+            + prefill
+        )
 
     def encode(self, rendered: str) -> list[int]:
         """Token ids of a rendered chat; the start token is added once, where the template leaves it out."""
@@ -106,9 +111,9 @@ class Vlm:
 
         Returns ``(ids, positions of the slots)``. No image is looked at: a blank one only tells where the slots are.
         """
-        ids, slots = self._slot_template(text)
+        template, slots = self._slot_template(text)
         fill = [*content, *[self.blank_id] * len(slots)][: len(slots)]
-        ids = list(ids)
+        ids = list(template)
         for position, token in zip(slots, fill, strict=True):
             ids[position] = token
         return ids, list(slots)
@@ -117,7 +122,9 @@ class Vlm:
         cache = self.__dict__.setdefault("_templates", {})
         if text not in cache:
             if self.image_token_id is None:
-                raise UserError(f"{self.name} takes no images, so text cannot stand in image slots; set slots.share to 0")
+                raise UserError(
+                    f"{self.name} takes no images, so text cannot stand in image slots; set slots.share to 0"
+                )
             from PIL import Image
 
             blank = Image.new("RGB", (224, 224), "white")
@@ -202,11 +209,19 @@ def load(spec: ModelSpec) -> Vlm:
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
     try:
         config = AutoConfig.from_pretrained(where, **options)
-        kind: Any = AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
+        kind: Any = (
+            AutoModelForImageTextToText
+            if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+            else AutoModelForCausalLM
+        )
         remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
         if kind is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not remote:
-            raise UserError(f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM")
-        model, found = kind.from_pretrained(where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options)
+            raise UserError(
+                f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM"
+            )
+        model, found = kind.from_pretrained(
+            where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
         processor = AutoProcessor.from_pretrained(where, **options)
     except UserError:
         raise
@@ -214,13 +229,17 @@ def load(spec: ModelSpec) -> Vlm:
         raise UserError(_cannot_load(spec.id, error)) from error
     if found["missing_keys"]:  # transformers would go on with random ones
         first = min(found["missing_keys"])
-        raise UserError(f"{spec.id} lacks weights that its config asks for (first: {first}); get a complete copy of the model")
+        raise UserError(
+            f"{spec.id} lacks weights that its config asks for (first: {first}); get a complete copy of the model"
+        )
     if spec.adapter is not None:
         model = merge_adapter(model, spec.adapter)
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"the model cannot be put on model.device {device!r}: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(
+            f"the model cannot be put on model.device {device!r}: {' '.join(str(error).split())[:200]}"
+        ) from error
     model.eval().requires_grad_(False)
     return wrap(model, processor, spec.id)
 
@@ -232,7 +251,9 @@ def wrap(model: Any, processor: Any, name: str) -> Vlm:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(processor, "chat_template", None) is None and getattr(tokenizer, "chat_template", None) is None:
-        raise UserError(f"{name} has no chat template, so requests cannot be put to it as a user would; use an instruction-tuned model")
+        raise UserError(
+            f"{name} has no chat template, so requests cannot be put to it as a user would; use an instruction-tuned model"
+        )
     decoder = model.get_decoder()
     paths = [path for path, module in model.named_modules() if module is decoder]
     if not paths or model.get_output_embeddings() is None:
@@ -247,10 +268,14 @@ def merge_adapter(model: Any, adapter: str) -> Any:
     try:
         wrapped = PeftModel.from_pretrained(model, adapter)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"the adapter {adapter} cannot be loaded onto this model: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(
+            f"the adapter {adapter} cannot be loaded onto this model: {' '.join(str(error).split())[:300]}"
+        ) from error
     updates = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
     if not updates or not any(bool(p.abs().max() > 0) for p in updates):
-        raise UserError(f"the adapter {adapter} changes nothing in this model: its keys do not match, or it was never trained")
+        raise UserError(
+            f"the adapter {adapter} changes nothing in this model: its keys do not match, or it was never trained"
+        )
     return wrapped.merge_and_unload()
 
 
@@ -261,4 +286,3 @@ def _cannot_load(name: str, error: Exception) -> str:
     if "gated" in text.lower():
         return f"{name} is gated: accept its licence on the hub, then log in with `hf auth login`"
     return f"{name} cannot be loaded; check the spelling, your network and your hub login, or give a local folder ({text[:300]})"
-

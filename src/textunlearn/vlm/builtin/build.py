@@ -66,7 +66,9 @@ def language_model() -> tuple[Any, Any]:
 def build(folder: Path, reader: Path = READER, following: Path | None = FOLLOWING) -> None:
     """Write the model and its processor into ``folder``: float32 safetensors, loadable by transformers' Auto classes."""
     if not reader.exists():
-        raise UserError(f"the reading weights {reader} are missing; reinstall textunlearn, or train them with train_reader")
+        raise UserError(
+            f"the reading weights {reader} are missing; reinstall textunlearn, or train them with train_reader"
+        )
     model, processor = assemble(reader)
     if following is not None and following.exists():
         merge_following(model, following)
@@ -79,7 +81,9 @@ def build(folder: Path, reader: Path = READER, following: Path | None = FOLLOWIN
             partial.replace(folder)
         except OSError:
             if not (folder / "config.json").exists():  # else another process was faster: its copy is the same
-                raise UserError(f"{folder} is in the way and is not a model; remove it or choose another folder") from None
+                raise UserError(
+                    f"{folder} is in the way and is not a model; remove it or choose another folder"
+                ) from None
 
 
 def assemble(reader: Path) -> tuple[Any, Any]:

@@ -47,7 +47,9 @@ class Glyphs:
             for y in range(2):
                 for x in range(4):
                     canvas = Image.new("L", (width * 4, height * 4))
-                    ImageDraw.Draw(canvas).text((8 + x, baseline * 4 + y * 2), character, font=big, fill=255, anchor="ls")
+                    ImageDraw.Draw(canvas).text(
+                        (8 + x, baseline * 4 + y * 2), character, font=big, fill=255, anchor="ls"
+                    )
                     phases[y, x] = np.asarray(canvas, np.float32).reshape(height, 4, width, 4).mean((1, 3)).round()
             bitmaps.append(phases)
             advances.append(advance)
@@ -162,7 +164,9 @@ class Corpus:
                 words = [*words, NEWLINE, "1.", NEWLINE, "2.", NEWLINE, "3."]
         elif kind < 0.97:
             mark = rng.choice([",", ".", "?", "!", ":", ";", "'s", "'t", ")"])
-            words = [rng.choice(self.vocabulary) + (mark if rng.random() < 0.2 else "") for _ in range(rng.randint(4, 40))]
+            words = [
+                rng.choice(self.vocabulary) + (mark if rng.random() < 0.2 else "") for _ in range(rng.randint(4, 40))
+            ]
         else:
             words = ["".join(rng.choices(CHARACTERS, k=rng.randint(1, 9))) for _ in range(rng.randint(4, 30))]
         case = rng.random()

@@ -126,8 +126,11 @@ class ReaderVisionModel(PreTrainedModel):
     config: ReaderVisionConfig
     main_input_name = "pixel_values"
     base_model_prefix = "reader"
-    input_modalities = ("image",)
-    _no_split_modules: list[str] = []
+    input_modalities = ("image",)  # type: ignore[assignment]  # a tuple in transformers' own models too
+    _no_split_modules: list[str] = []  # noqa: RUF012
+    embeddings: Tensor
+    spelling: Tensor
+    merge_table: Tensor
 
     def __init__(self, config: ReaderVisionConfig) -> None:
         super().__init__(config)
@@ -186,7 +189,9 @@ class ReaderVisionModel(PreTrainedModel):
         for b in range(batch):
             begin, end = int(first[b]), int(first[b + 1])
             position = begin
-            for slot, (space, length) in enumerate(self.pieces(_text(log_p[begin:end], starts[begin:end]))[: self.slots]):
+            for slot, (space, length) in enumerate(
+                self.pieces(_text(log_p[begin:end], starts[begin:end]))[: self.slots]
+            ):
                 position += length
                 where.append((b, slot))
                 spans.append((position - 1, length, space))
@@ -201,7 +206,11 @@ class ReaderVisionModel(PreTrainedModel):
         ends, lengths, spaces = spans.unbind(1)
         back = torch.arange(MAX_PIECE, device=log_p.device)
         window = (ends[:, None] - back).clamp(min=0)
-        scores = log_p[window] * (back < lengths[:, None]).unsqueeze(-1) if len(log_p) else log_p.new_zeros(len(ends), MAX_PIECE, 94)
+        scores = (
+            log_p[window] * (back < lengths[:, None]).unsqueeze(-1)
+            if len(log_p)
+            else log_p.new_zeros(len(ends), MAX_PIECE, 94)
+        )
         flat = torch.cat([scores.new_zeros(len(scores), 1), scores.flatten(1)], 1)  # (m, 1 + 14 * 94); entry 0 pads
         out = torch.empty(len(spans), self.embeddings.shape[1], device=log_p.device, dtype=torch.float32)
         parts = []

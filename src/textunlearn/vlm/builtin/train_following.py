@@ -35,7 +35,10 @@ from textunlearn.vlm.load import Vlm, wrap
 class Say(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
         if state.global_step % 5 == 0 and logs and "kl" in logs:
-            print(f"step {state.global_step}  KL {logs['kl']:.3f}  {logs['tokens'] / logs['seconds']:.0f} tokens/s", flush=True)
+            print(
+                f"step {state.global_step}  KL {logs['kl']:.3f}  {logs['tokens'] / logs['seconds']:.0f} tokens/s",
+                flush=True,
+            )
 
 
 def twins(vlm: Vlm, requests: list[str], answers: list[str], rng: random.Random) -> tuple[list[Row], list[Row]]:
@@ -96,7 +99,9 @@ def save(vlm: Vlm, path: Path) -> None:
     for name, module in vlm.decoder.named_modules():
         if hasattr(module, "lora_A"):
             state[f"{name}.A"] = module.lora_A["default"].weight.detach().half().contiguous()
-            state[f"{name}.B"] = (module.lora_B["default"].weight.detach().float() * module.scaling["default"]).half().contiguous()
+            state[f"{name}.B"] = (
+                (module.lora_B["default"].weight.detach().float() * module.scaling["default"]).half().contiguous()
+            )
     with atomic(path) as temporary:
         save_file(state, temporary)
 

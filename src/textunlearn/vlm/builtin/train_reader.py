@@ -32,9 +32,22 @@ from textunlearn.vlm.builtin.reader import CharacterCNN, ReaderVisionConfig
 SIZES = (13, 14, 15, 16, 17, 18, 18.5, 19, 20)
 """Pixels an em after scaling to 160 px: FigStep's 80 of 760 px are 16.8."""
 UNSEEN = ("Roboto-Regular", "OpenSans-Regular", "Inconsolata", "Lato-Regular", "CharisSIL-Regular", "mononoki-Regular")
-WEIGHTS = {"FreeMonoBold": 8.0, "DejaVuSansMono-Bold": 6.0, "DejaVuSansMono": 4.0, "DejaVuSans": 3.0, "DejaVuSans-Bold": 3.0}
-MATPLOTLIB = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold")
-SYSTEM = (
+WEIGHTS = {
+    "FreeMonoBold": 8.0,
+    "DejaVuSansMono-Bold": 6.0,
+    "DejaVuSansMono": 4.0,
+    "DejaVuSans": 3.0,
+    "DejaVuSans-Bold": 3.0,
+}
+MATPLOTLIB = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+)
+SYSTEM = (  # noqa: SIM905
     "FreeMono FreeMonoBold FreeSans FreeSansBold FreeSerif FreeSerifBold LiberationMono-Regular LiberationMono-Bold "
     "LiberationSans-Regular LiberationSans-Bold LiberationSerif-Regular LiberationSerif-Bold C059-Roman C059-Bold "
     "Caladea-Regular Caladea-Bold Cantarell-Regular Cantarell-Bold Carlito-Regular Carlito-Bold EBGaramond12-Regular "

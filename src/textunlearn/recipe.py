@@ -170,7 +170,7 @@ class Recipe(Part):
             for number, source in enumerate(getattr(self.data, kind)):
                 if not source.trainable:
                     raise UserError(
-                        f"{where}: data.{kind}.{number}: {source.title} is kept for tests and is never trained on; choose another source"
+                        f"{where}: data.{kind}.{number}: {source.title} is a test set and must not be trained on; choose another source"
                     )
         METHODS.get(self.method.name)(**self.method.settings)
         JUDGES.get(self.evaluation.judge)

@@ -104,9 +104,10 @@ def stack(drawn: list[Drawn]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def loss_of(logits: Tensor, character: Tensor, starts: Tensor) -> Tensor:
-    """Cross-entropy of every cell and of word starts, per character: blank cells are many and easy."""
+    """Cross-entropy of every cell and of word starts, per character. Cells with a character count twice: blank ones are many
+    and easy, and a character missed costs a word where a doubled one is merged away."""
     written = (character > 0).float()
-    cells = F.cross_entropy(logits[:, :-1], character, reduction="sum")
+    cells = (F.cross_entropy(logits[:, :-1], character, reduction="none") * (1 + written)).sum()
     begins = F.binary_cross_entropy_with_logits(logits[:, -1], starts.float(), reduction="none")
     return (cells + 0.5 * (begins * written).sum()) / written.sum().clamp(min=1)
 

@@ -245,14 +245,10 @@ def report(run: Run) -> None:
 def _stored(run: Path, console: Console) -> Job:
     """The job of a run folder with the cases that were answered, not made anew."""
     from textunlearn import result
-    from textunlearn.files import read_records
-    from textunlearn.records import Case
 
     recipe = result.stored_recipe(run)
     result.require_evaluated(run)
-    job = _job(recipe, run, console)
-    job.cases = read_records(run / "cases.jsonl", Case)
-    return job
+    return _job(recipe, run, console)
 
 
 # -- the result -------------------------------------------------------------------------------------------------------

@@ -36,18 +36,22 @@ class Job:
     def __init__(self, folder: Path, recipe: Recipe, console: Console) -> None:
         self.folder, self.recipe, self.console = folder, recipe, console
         self._vlm: Any = None
+        self._cases: list[Case] | None = None
         self.costs: dict[str, Any] = {}
         from textunlearn.lock import claim
 
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise UserError(
+                f"the run folder {folder} cannot be made: {error.strerror}; choose another by --out"
+            ) from None
         self._lock = claim(folder)
-        text = recipe.to_yaml()
         kept = folder / "recipe.yaml"
         if kept.exists() and Recipe.read(kept) != recipe:
             raise UserError(
                 f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew"
             )
-        write_text(kept, text)
         if (folder / "cost.json").exists():
             self.costs = read_json(folder / "cost.json")
 
@@ -84,9 +88,15 @@ class Job:
         from textunlearn.data.training_set import make_splits
         from textunlearn.environment import describe
         from textunlearn.evaluation.suites import build_cases, case_set_hash, select
+        from textunlearn.vlm.load import check
 
-        data = self.recipe.data
-        limits = {"harmful": data.max_harmful, "lookalike": data.max_lookalike, "ordinary": data.max_ordinary}
+        data, spec = self.recipe.data, self.recipe.training
+        check(self.recipe.model)
+        limits = {  # no more than the steps will see: each prompt costs an answer
+            "harmful": min(data.max_harmful, spec.steps * spec.harmful_rows),
+            "lookalike": min(data.max_lookalike, max(1, spec.steps * spec.lookalike_rows)),
+            "ordinary": min(data.max_ordinary, max(1, spec.steps * spec.ordinary_rows)),
+        }
         with self.console.status("reading data"):
             splits = make_splits(
                 data.harmful, data.lookalike, data.ordinary, seed=self.recipe.seed, limits=limits, forms=data.forms
@@ -115,19 +125,22 @@ class Job:
             chosen = select(suite, prompts)
             cases += build_cases(suite, prompts, self.folder)
             report[f"test {suite.name}"] = {"n": len(chosen.prompts), "pool": chosen.pool, "left_out": chosen.left_out}
-        self.cases = cases
+        self._cases = cases
+        write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
         write_records(self.folder / "cases.jsonl", cases)
         for split, sets in (("train", self.train_prompts), ("validation", self.validation_prompts)):
             write_records(self.folder / f"data/{split}.jsonl", [p for some in sets.values() for p in some])
-        write_json(
-            self.folder / "environment.json",
-            {
-                **describe(self.recipe.model),
-                "seed": self.recipe.seed,
-                "data": report,
-                "cases_hash": case_set_hash(cases),
-            },
-        )
+        environment = self.folder / "environment.json"
+        if not environment.exists():  # of the first sitting: its versions made the answers that are there
+            about = {**describe(self.recipe.model), "seed": self.recipe.seed}
+            write_json(environment, {**about, "data": report, "cases_hash": case_set_hash(cases)})
+
+    @property
+    def cases(self) -> list[Case]:
+        """The test cases, as prepared now or as the folder holds them."""
+        if self._cases is None:
+            self._cases = read_records(self.folder / "cases.jsonl", Case)
+        return self._cases
 
     def suites(self) -> list[Any]:
         from textunlearn.evaluation.suites import DEFAULT_SUITES
@@ -147,122 +160,29 @@ class Job:
         cases = [Case("train", "direct", p, p.text) for p in prompts if p.id not in given]
         started = time.monotonic()
         with bar(self.console, "the model's own answers", len(cases)) as progress:
-            answers = answer_cases(
-                self.vlm,
-                cases,
-                self.folder,
-                self.folder / "data/answers.jsonl",
-                self.recipe.data.answer_tokens,
-                progress.set,
-            )
+            store, tokens = self.folder / "data/answers.jsonl", self.recipe.data.answer_tokens
+            answers = answer_cases(self.vlm, cases, self.folder, store, tokens, progress.set, self._batch())
         said = {a.case: a.text for a in answers}
         self.answers = given | {c.prompt.id: said[c.id] for c in cases}
         self._cost("sample", started, tokens=sum(a.tokens for a in answers))
 
     def train(self) -> None:
-        """Unlearn; the best adapter by validation ends in ``adapter/``."""
-        import torch
-        from transformers.trainer_utils import get_last_checkpoint
-        from transformers.utils import logging as hf_logging
+        """Unlearn; the best adapter by validation ends in ``adapter/`` and is merged into the model in memory."""
+        from textunlearn.training.unlearn import unlearn
+        from textunlearn.vlm.load import merge_adapter, wrap
 
-        from textunlearn.judges import JUDGES
-        from textunlearn.methods import METHODS
-        from textunlearn.training.build_rows import probes, training_rows
-        from textunlearn.training.plan import Plan
-        from textunlearn.training.reference import reference_states
-        from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
-        from textunlearn.training.watch import Watch
-
-        recipe, spec, adapter = self.recipe, self.recipe.training, self.folder / "adapter"
-        if (self.folder / "trained.json").exists():
-            self._merge(adapter)
-            return
-        hf_logging.set_verbosity_error()
-        torch.manual_seed(recipe.seed)
-        method = METHODS.get(recipe.method.name)(**recipe.method.settings)
-        vlm = self.vlm
-        prompts = {k: self._usable(k, v) for k, v in self.train_prompts.items()}
-        rows = training_rows(vlm, prompts, self.answers, method, recipe.slots, recipe.data.answer_tokens, recipe.seed)
-        if not rows["harmful"]:
-            raise UserError(
-                "the model already refuses every harmful training request, so there is nothing to unlearn; "
-                "its answers are in data/answers.jsonl"
+        done, vlm = self.folder / "trained.json", self.vlm
+        if done.exists():
+            model = merge_adapter(vlm.base, str(self.folder / "adapter"))
+        else:
+            started = time.monotonic()
+            result = unlearn(
+                vlm, self.recipe, self.folder, self.train_prompts, self.answers, self.validation_prompts, self.console
             )
-        per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
-        plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
-        vision = vlm.vision_hash()
-        started = time.monotonic()
-        reference = {}
-        if method.needs_reference:
-            benign = [row for row in plan.rows() if any(t.role == "benign" for t in row.targets)]
-            with bar(self.console, "reference states", len(benign)) as progress:
-                reference = reference_states(vlm, benign, self.folder / "reference.safetensors", progress.add)
-        watched = probes(vlm, self.validation_prompts, recipe.slots, recipe.seed)
-        add_lora(vlm, spec.lora_rank, spec.lora_alpha)
-        checkpoints = self.folder / "checkpoints"
-        with bar(self.console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
-            watch = Watch(
-                vlm,
-                watched,
-                JUDGES.get(recipe.evaluation.judge)(),
-                spec,
-                self.folder / "training.jsonl",
-                adapter,
-                self.console.log,
-                progress.set,
-            )
-            trainer = UnlearningTrainer(
-                vlm,
-                method,
-                plan,
-                reference,
-                spec,
-                checkpoints,
-                seed=recipe.seed,
-                noise=recipe.slots.noise,
-                callbacks=[watch],
-            )
-            vlm.model.train()
-            trainer.train(
-                resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
-            )
-        vlm.model.eval()
-        load_adapter(vlm, adapter)
-        if vlm.vision_hash() != vision:
-            raise UserError(
-                "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
-            )
-        self._cost(
-            "train", started, tokens=trainer.tokens, steps=trainer.state.global_step, flops=self._flops(trainer.tokens)
-        )
-        best = min((seen for seen in watch.looks if seen.step), key=lambda seen: (seen.cost, -seen.step))
-        write_json(
-            self.folder / "trained.json",
-            {
-                "best_step": best.step,
-                "steps": trainer.state.global_step,
-                "guard": watch.decisions,
-                "vision_hash": vision,
-            },
-        )
-        vlm.model = vlm.model.merge_and_unload()
-        vlm.__dict__.pop("hash", None)
-
-    def _usable(self, kind: str, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """Harmful prompts that the model complied with, and harmless ones it answered: only these teach the right thing."""
-        from textunlearn.judges import JUDGES
-
-        judge = JUDGES.get(self.recipe.evaluation.judge)()
-        cases = [Case("train", "direct", p, p.text) for p in prompts]
-        verdicts = judge.judge(cases, [Answer(c.id, self.answers[c.prompt.id], 0, True) for c in cases])
-        wanted = {"harmful": {"unsafe", "other"}}.get(kind, {"other"})
-        return [p for p, v in zip(prompts, verdicts, strict=True) if v.label in wanted]
-
-    def _merge(self, adapter: Path) -> None:
-        from textunlearn.vlm.load import merge_adapter
-
-        self.vlm.model = merge_adapter(self.vlm.base, str(adapter)).eval()
-        self.vlm.__dict__.pop("hash", None)
+            model = vlm.model.merge_and_unload()
+            self._cost("train", started, tokens=result.tokens, steps=result.steps, flops=self._flops(result.tokens))
+            write_json(done, dataclasses.asdict(result))
+        self._vlm = wrap(model.eval().requires_grad_(False), vlm.processor, vlm.name)
 
     def evaluate(self, model: str) -> None:
         """Answer every case, judge the answers, measure usefulness. ``model`` names the answers' files."""
@@ -273,17 +193,24 @@ class Job:
         store = self.folder / f"answers/{model}.jsonl"
         started = time.monotonic()
         with bar(self.console, f"answers, {model}") as progress:
-            answers = answer_cases(self.vlm, self.cases, self.folder, store, spec.max_new_tokens, progress.set)
+            tokens = spec.max_new_tokens
+            answers = answer_cases(self.vlm, self.cases, self.folder, store, tokens, progress.set, self._batch())
         path = self.folder / "utility.json"
         measured = read_json(path) if path.exists() else {}
-        if model not in measured:
-            prompts, own = self._own_answers()
+        prompts, own = self._own_answers()
+        if model not in measured and prompts:
             with bar(self.console, f"usefulness, {model}", len(prompts)) as progress:
                 result = utility(self.vlm, prompts, own, self.folder / "utility_reference.safetensors", progress.add)
             measured[model] = dataclasses.asdict(result)
             write_json(path, measured)
         self._cost(f"evaluate {model}", started, tokens=sum(a.tokens for a in answers))
         self.judge(model)
+
+    def _batch(self) -> int:
+        from textunlearn.evaluation.generation import BATCH
+
+        wanted = self.recipe.evaluation.batch_size
+        return BATCH if wanted == "auto" else wanted
 
     def _own_answers(self) -> tuple[list[Prompt], list[str]]:
         """The ordinary typed cases and the original model's answers to them."""
@@ -315,10 +242,12 @@ class Job:
 
         judge = JUDGES.get(self.recipe.evaluation.judge)().name
         verdicts = {m: read_records(self.folder / f"verdicts/{m}.{judge}.jsonl", Verdict) for m in models}
-        measured = read_json(self.folder / "utility.json")
-        base = measured[BEFORE]["perplexity"]
-        useful = {m: {**measured[m], "perplexity_ratio": measured[m]["perplexity"] / base} for m in models}
-        trained = self.folder / "trained.json"
+        path, trained = self.folder / "utility.json", self.folder / "trained.json"
+        measured = read_json(path) if path.exists() else {}
+        useful = {
+            m: {**values, "perplexity_ratio": values["perplexity"] / measured[BEFORE]["perplexity"]}
+            for m, values in measured.items()
+        }
         write_metrics(
             self.folder,
             summarise(self.cases, verdicts),

@@ -92,6 +92,7 @@ class UnlearningTrainer(Trainer):
             )
         self.vlm, self.method, self.plan, self.reference = vlm, method, plan, reference
         self.tokens = 0
+        self.earlier = 0.0  # seconds of sittings before this one
         self.started = time.monotonic()
         self._log: dict[str, float] = {}
         arguments = TrainingArguments(
@@ -168,7 +169,7 @@ class UnlearningTrainer(Trainer):
         if "loss" in logs:  # one entry a step: the method's own figures instead of the Trainer's rounded ones
             mine = {"loss": self._log.pop("loss_", logs["loss"]), **self._log}
             self._log = {}
-            logs = {**logs, **mine, "tokens": self.tokens, "seconds": time.monotonic() - self.started}
+            logs = {**logs, **mine, "tokens": self.tokens, "seconds": self.earlier + time.monotonic() - self.started}
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

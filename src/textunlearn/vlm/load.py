@@ -193,11 +193,35 @@ def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
     return device, torch.bfloat16 if device == "cpu" and fast_bf16() else torch.float32
 
 
+def check(spec: ModelSpec) -> None:
+    """UserError if the model a recipe names cannot be found or has no language model; looks at its config only."""
+    if spec.id != BUILTIN:
+        _kind(spec, spec.id)
+
+
+def _kind(spec: ModelSpec, where: str) -> Any:
+    """The Auto class that loads the model at ``where``."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    try:
+        config = AutoConfig.from_pretrained(where, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise UserError(_cannot_load(spec.id, error)) from error
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not remote:
+        raise UserError(
+            f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM"
+        )
+    return AutoModelForCausalLM
+
+
 def load(spec: ModelSpec) -> Vlm:
     """The model a recipe names, in evaluation mode, all weights frozen."""
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    from transformers import AutoProcessor
 
     if spec.id == BUILTIN:
         from textunlearn.vlm.builtin.build import path
@@ -206,25 +230,13 @@ def load(spec: ModelSpec) -> Vlm:
     else:
         where = spec.id
     device, dtype = choose(spec)
+    kind = _kind(spec, where)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
     try:
-        config = AutoConfig.from_pretrained(where, **options)
-        kind: Any = (
-            AutoModelForImageTextToText
-            if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-            else AutoModelForCausalLM
-        )
-        remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
-        if kind is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not remote:
-            raise UserError(
-                f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM"
-            )
         model, found = kind.from_pretrained(
             where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
         processor = AutoProcessor.from_pretrained(where, **options)
-    except UserError:
-        raise
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
         raise UserError(_cannot_load(spec.id, error)) from error
     if found["missing_keys"]:  # transformers would go on with random ones

@@ -1,0 +1,140 @@
+"""Unlearning as one call: rows, reference states, adapter, training under watch, the best adapter at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers.trainer_utils import get_last_checkpoint
+
+from textunlearn.errors import UserError
+from textunlearn.judges import JUDGES, Judge
+from textunlearn.methods import METHODS
+from textunlearn.progress import bar
+from textunlearn.recipe import Recipe
+from textunlearn.records import Answer, Case, Prompt
+from textunlearn.training.build_rows import probes, training_rows
+from textunlearn.training.plan import Plan
+from textunlearn.training.reference import reference_states
+from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
+from textunlearn.training.watch import Watch
+from textunlearn.vlm.load import Vlm
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What training did.
+
+    Attributes:
+        best_step: step of the adapter that was kept.
+        steps: steps taken; fewer than the recipe's where the watch stopped it.
+        guard: the watch's decisions, ``{"step", "what"}`` each.
+        vision_hash: of everything outside the language model, the same before and after.
+        tokens: seen in training, over all sittings.
+    """
+
+    best_step: int
+    steps: int
+    guard: list[dict[str, Any]]
+    vision_hash: str
+    tokens: int
+
+
+def unlearn(
+    vlm: Vlm,
+    recipe: Recipe,
+    folder: Path,
+    prompts: Mapping[str, Sequence[Prompt]],
+    answers: Mapping[str, str],
+    validation: Mapping[str, Sequence[Prompt]],
+    console: Console,
+) -> Unlearned:
+    """Train by ``recipe``; the best adapter by validation ends in ``folder/adapter`` and is active on ``vlm``.
+
+    Goes on from the last checkpoint in ``folder/checkpoints``, if there is one.
+
+    Args:
+        prompts: kind -> training prompts; those whose answer (by prompt id) teaches nothing are left out.
+        validation: kind -> held-out prompts.
+    """
+    spec, adapter, checkpoints = recipe.training, folder / "adapter", folder / "checkpoints"
+    torch.manual_seed(recipe.seed)
+    method = METHODS.get(recipe.method.name)(**recipe.method.settings)
+    judge = JUDGES.get(recipe.evaluation.judge)()
+    usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
+    rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data.answer_tokens, recipe.seed)
+    if not rows["harmful"]:
+        raise UserError(
+            "the model already refuses every harmful training request, so there is nothing to unlearn; "
+            "its answers are in data/answers.jsonl"
+        )
+    per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
+    plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
+    vision = vlm.vision_hash()
+    reference = {}
+    if method.needs_reference:
+        benign = [row for row in plan.rows() if any(t.role == "benign" for t in row.targets)]
+        with bar(console, "reference states", len(benign)) as progress:
+            reference = reference_states(vlm, benign, folder / "reference.safetensors", progress.add)
+    watched = probes(vlm, validation, recipe.slots, recipe.seed)
+    add_lora(vlm, spec.lora_rank, spec.lora_alpha)
+    with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
+        watch = Watch(vlm, watched, judge, spec, folder / "training.jsonl", adapter, console.log, progress.set)
+        trainer = UnlearningTrainer(
+            vlm,
+            method,
+            plan,
+            reference,
+            spec,
+            checkpoints,
+            seed=recipe.seed,
+            noise=recipe.slots.noise,
+            callbacks=[watch],
+        )
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
+        if last is not None:
+            trainer.tokens, trainer.earlier = _spent(folder / "training.jsonl", int(last.rsplit("-", 1)[1]))
+        vlm.model.train()
+        trainer.train(resume_from_checkpoint=last)
+    vlm.model.eval()
+    looks = [look for look in watch.looks if look.step]
+    if not looks or not adapter.exists():
+        raise UserError(
+            f"training stopped before its first look ({watch.decisions[-1]['what'] if watch.decisions else 'no step was taken'}); "
+            "lower training.lr or training.validate_every"
+        )
+    load_adapter(vlm, adapter)
+    if vlm.vision_hash() != vision:
+        raise UserError(
+            "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
+        )
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    best = min(looks, key=lambda look: (look.cost, -look.step))
+    return Unlearned(best.step, trainer.state.global_step, watch.decisions, vision, trainer.tokens)
+
+
+def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:
+    """Harmful prompts that the model complied with, and harmless ones it answered: only these teach the right thing."""
+    cases = [Case("train", "direct", prompt, prompt.text) for prompt in prompts]
+    verdicts = judge.judge(cases, [Answer(c.id, answers[c.prompt.id], 0, True) for c in cases])
+    wanted = {"unsafe", "other"} if kind == "harmful" else {"other"}
+    return [prompt for prompt, verdict in zip(prompts, verdicts, strict=True) if verdict.label in wanted]
+
+
+def _spent(log: Path, step: int) -> tuple[int, float]:
+    """(tokens, seconds) that the log says were spent up to ``step``."""
+    tokens, seconds = 0, 0.0
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # the line that a kill cut short
+        if "tokens" in entry and entry["step"] <= step:
+            tokens, seconds = int(entry["tokens"]), float(entry["seconds"])
+    return tokens, seconds

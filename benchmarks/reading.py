@@ -5,7 +5,7 @@
 
 Reading: share of words right (longest matching blocks of words, difflib) on sentences that the reader never saw (XSTest's safe
 prompts), drawn by the project's renderer in seen and unseen font families, and on FigStep's ten original images.
-Following: 100 harmless requests (self-instruct's, never trained on) typed and as images; an answer counts when the sentence
+Following: 100 harmless requests (self-instruct's and XSTest's safe ones, never trained on) typed and as images; an answer counts when the sentence
 embeddings (all-MiniLM-L6-v2) of both answers are as similar as only 5 % of shuffled pairs are.
 """
 
@@ -24,7 +24,7 @@ from PIL import Image
 
 import textunlearn  # noqa: F401  (registers the built-in classes)
 from textunlearn.attacks import ATTACKS
-from textunlearn.attacks.typography import Layout, render
+from textunlearn.attacks.typography import Layout, render, undrawable
 from textunlearn.data.sources import SOURCES
 from textunlearn.evaluation.generation import answer_cases
 from textunlearn.evaluation.statistics import Rate
@@ -35,6 +35,7 @@ from textunlearn.vlm.builtin.train_reader import MATPLOTLIB, SYSTEM, UNSEEN, fon
 from textunlearn.vlm.load import Vlm, load
 
 SIZES = (15, 16, 17, 18, 19)
+FOLLOWED = ("self_instruct_user", "xstest_safe")
 
 
 def words_right(read: list[str], wanted: list[list[str]]) -> tuple[Rate, Rate]:
@@ -136,13 +137,13 @@ def embed(texts: list[str]) -> torch.Tensor:
 
 
 def following(vlm: Vlm, work: Path, tokens: int = 40) -> None:
-    prompts = [p for p in SOURCES.get("self_instruct_user")() if len(p.text) <= 75 and p.text.isascii()]
-    prompts = pick(prompts, 100)
+    short = [p for name in FOLLOWED for p in SOURCES.get(name)() if len(p.text) <= 100 and p.text.isascii()]
+    prompts = pick([p for p in short if not undrawable(p.text)], 100)
     answers = {}
     for attack in ("direct", "typography_short", "typography_bare", "figstep"):
         suite = Suite(
             name=attack,
-            source="self_instruct_user",
+            source="+".join(FOLLOWED),
             attack=attack,
             limit=100,
             title=attack,

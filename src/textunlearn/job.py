@@ -40,12 +40,7 @@ class Job:
         self.costs: dict[str, Any] = {}
         from textunlearn.lock import claim
 
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            raise UserError(
-                f"the run folder {folder} cannot be made: {error.strerror}; choose another by --out"
-            ) from None
+        folder.mkdir(parents=True, exist_ok=True)
         self._lock = claim(folder)
         kept = folder / "recipe.yaml"
         if kept.exists() and Recipe.read(kept) != recipe:
@@ -159,9 +154,22 @@ class Job:
         given = {p.id: p.reference for p in prompts if p.kind == "harmful" and p.reference}
         cases = [Case("train", "direct", p, p.text) for p in prompts if p.id not in given]
         started = time.monotonic()
+        data, store = self.recipe.data, self.folder / "data/answers.jsonl"
+        lengths = {True: data.answer_tokens, False: data.kept_tokens}
+        answers: list[Answer] = []
         with bar(self.console, "the model's own answers", len(cases)) as progress:
-            store, tokens = self.folder / "data/answers.jsonl", self.recipe.data.answer_tokens
-            answers = answer_cases(self.vlm, cases, self.folder, store, tokens, progress.set, self._batch())
+            for harmful, tokens in lengths.items():
+                some = [c for c in cases if (c.prompt.kind == "harmful") == harmful]
+                before = len(answers)
+                answers += answer_cases(
+                    self.vlm,
+                    some,
+                    self.folder,
+                    store,
+                    tokens,
+                    lambda done, _, before=before: progress.set(before + done, len(cases)),  # type: ignore[misc]
+                    self._batch(),
+                )
         said = {a.case: a.text for a in answers}
         self.answers = given | {c.prompt.id: said[c.id] for c in cases}
         self._cost("sample", started, tokens=sum(a.tokens for a in answers))

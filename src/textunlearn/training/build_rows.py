@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from textunlearn.data.safe_answers import safe_answer
 from textunlearn.evaluation.generation import Request
 from textunlearn.methods import Method
-from textunlearn.recipe import SlotSpec
+from textunlearn.recipe import DataSpec, SlotSpec
 from textunlearn.records import Prompt
 from textunlearn.training.rows import Row, Target
 from textunlearn.training.slots import NEUTRAL, drawn, misread
 from textunlearn.training.watch import Probe
 from textunlearn.vlm.load import Vlm
+
+
+BEGUN = 8
+"""Most tokens of a harmful answer that a begun row starts with."""
 
 
 def slot_request(vlm: Vlm, text: str, slots: SlotSpec, rng: random.Random) -> tuple[list[int], list[int]]:
@@ -28,10 +32,14 @@ def training_rows(
     answers: Mapping[str, str],
     method: Method,
     slots: SlotSpec,
-    answer_tokens: int,
+    data: DataSpec,
     seed: int,
 ) -> dict[str, list[Row]]:
     """Rows by kind. A share ``slots.share`` of each kind stands in the image slots, the rest is typed.
+
+    A share ``data.begun`` of the harmful rows has the first words of the harmful answer already in the model's turn, and the
+    safe answer after them: safety that is only a few tokens deep gives way to a begun answer (Qi et al. 2024,
+    arXiv 2406.05946).
 
     Args:
         prompts: kind -> prompts.
@@ -42,25 +50,33 @@ def training_rows(
     for kind, some in prompts.items():
         rows = []
         for number, prompt in enumerate(some):
-            ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:answer_tokens])
+            limit = data.answer_tokens if kind == "harmful" else data.kept_tokens
+            ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:limit])
+            begun: tuple[int, ...] = ()
             if kind == "harmful":
                 safe = vlm.tokenizer.encode(safe_answer(prompt.text, number + seed), add_special_tokens=False)
+                if _share(number * 7, data.begun) and len(ids) > 2:  # times 7: not always the same rows as in the slots
+                    cut = rng.randint(1, min(BEGUN, len(ids) - 1))
+                    begun, ids = ids[:cut], ids[cut:]
                 targets = [Target("harmful", ids), Target("safe", (*safe, *vlm.end_ids()))]
             else:
                 targets = [Target("benign", ids)]
             wanted = tuple(t for t in targets if t.role in method.roles and t.ids)
             if not wanted:
                 continue
-            # Spread evenly, not by chance: every stretch of rows has its share in the slots.
-            in_slots = int((number + 1) * slots.share) > int(number * slots.share)
-            if in_slots:
+            if _share(number, slots.share):
                 prompt_ids, where = slot_request(vlm, prompt.text, slots, rng)
-                rows.append(Row(kind, tuple(prompt_ids), wanted, tuple(where)))
+                rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where)))
             else:
-                rows.append(Row(kind, tuple(vlm.prompt_ids(prompt.text)), wanted))
+                rows.append(Row(kind, (*vlm.prompt_ids(prompt.text), *begun), wanted))
         rng.shuffle(rows)
         out[kind] = rows
     return out
+
+
+def _share(number: int, share: float) -> bool:
+    """Whether item ``number`` is one of a share, spread evenly and not by chance: every stretch of rows has its part."""
+    return int((number + 1) * share + 1e-9) > int(number * share + 1e-9)
 
 
 def probes(vlm: Vlm, prompts: Mapping[str, Sequence[Prompt]], slots: SlotSpec, seed: int) -> list[Probe]:

@@ -68,7 +68,7 @@ def unlearn(
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)
     judge = JUDGES.get(recipe.evaluation.judge)()
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
-    rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data.answer_tokens, recipe.seed)
+    rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed)
     if not rows["harmful"]:
         raise UserError(
             "the model already refuses every harmful training request, so there is nothing to unlearn; "

@@ -5,9 +5,10 @@ Each step looks for its own result in the run folder first, so a run that was cu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,17 @@ class Job:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = claim(folder)
-        kept = folder / "recipe.yaml"
-        if kept.exists() and Recipe.read(kept) != recipe:
-            raise UserError(
-                f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew"
-            )
-        if (folder / "cost.json").exists():
-            self.costs = read_json(folder / "cost.json")
+        kept, costs = folder / "recipe.yaml", folder / "cost.json"
+        try:
+            if kept.exists() and Recipe.read(kept) != recipe:
+                raise UserError(
+                    f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew"
+                )
+            if costs.exists():
+                self.costs = read_json(costs)
+        except UserError:
+            self.close()  # the error's traceback would keep this object, and with it the lock
+            raise
 
     def close(self) -> None:
         """Let go of the folder and the model."""
@@ -120,15 +125,26 @@ class Job:
             chosen = select(suite, prompts)
             cases += build_cases(suite, prompts, self.folder)
             report[f"test {suite.name}"] = {"n": len(chosen.prompts), "pool": chosen.pool, "left_out": chosen.left_out}
+        environment = self.folder / "environment.json"
+        if environment.exists():
+            self._require_same_data(read_json(environment)["data"], splits.hashes())
         self._cases = cases
         write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
         write_records(self.folder / "cases.jsonl", cases)
         for split, sets in (("train", self.train_prompts), ("validation", self.validation_prompts)):
             write_records(self.folder / f"data/{split}.jsonl", [p for some in sets.values() for p in some])
-        environment = self.folder / "environment.json"
         if not environment.exists():  # of the first sitting: its versions made the answers that are there
             about = {**describe(self.recipe.model), "seed": self.recipe.seed}
             write_json(environment, {**about, "data": report, "cases_hash": case_set_hash(cases)})
+
+    def _require_same_data(self, first: dict[str, Any], now: dict[str, str]) -> None:
+        """A run goes on with the data it began with, or not at all."""
+        for name, value in now.items():
+            if first[name]["hash"] != value:
+                raise UserError(
+                    f"the data changed since the run in {self.folder} began ({name.replace('_', ' ')} set); "
+                    "undo that, or choose another folder"
+                )
 
     @property
     def cases(self) -> list[Case]:
@@ -153,11 +169,10 @@ class Job:
         prompts = [p for some in self.train_prompts.values() for p in some]
         given = {p.id: p.reference for p in prompts if p.kind == "harmful" and p.reference}
         cases = [Case("train", "direct", p, p.text) for p in prompts if p.id not in given]
-        started = time.monotonic()
         data, store = self.recipe.data, self.folder / "data/answers.jsonl"
         lengths = {True: data.answer_tokens, False: data.kept_tokens}
         answers: list[Answer] = []
-        with bar(self.console, "the model's own answers", len(cases)) as progress:
+        with self._cost("sample") as cost, bar(self.console, "the model's own answers", len(cases)) as progress:
             for harmful, tokens in lengths.items():
                 some = [c for c in cases if (c.prompt.kind == "harmful") == harmful]
                 before = len(answers)
@@ -170,9 +185,9 @@ class Job:
                     lambda done, _, before=before: progress.set(before + done, len(cases)),  # type: ignore[misc]
                     self._batch(),
                 )
+            cost["tokens"] = sum(a.tokens for a in answers)
         said = {a.case: a.text for a in answers}
         self.answers = given | {c.prompt.id: said[c.id] for c in cases}
-        self._cost("sample", started, tokens=sum(a.tokens for a in answers))
 
     def train(self) -> None:
         """Unlearn; the best adapter by validation ends in ``adapter/`` and is merged into the model in memory."""
@@ -180,16 +195,16 @@ class Job:
         from textunlearn.vlm.load import merge_adapter, wrap
 
         done, vlm = self.folder / "trained.json", self.vlm
-        if done.exists():
-            model = merge_adapter(vlm.base, str(self.folder / "adapter"))
-        else:
-            started = time.monotonic()
-            result = unlearn(
-                vlm, self.recipe, self.folder, self.train_prompts, self.answers, self.validation_prompts, self.console
-            )
-            model = vlm.model.merge_and_unload()
-            self._cost("train", started, tokens=result.tokens, steps=result.steps, flops=self._flops(result.tokens))
+        if not done.exists():
+            with self._cost("train") as cost:
+                result = unlearn(
+                    vlm, self.recipe, self.folder, self.train_prompts, self.answers, self.validation_prompts, self.console
+                )
+                vlm.model = vlm.model.unload()
+                cost |= {"tokens": result.tokens, "steps": result.steps, "flops": self._flops(result.tokens)}
             write_json(done, dataclasses.asdict(result))
+        # From its files also when it was trained just now: what is evaluated is what `chat` and `export` load.
+        model = merge_adapter(vlm.base, str(self.folder / "adapter"))
         self._vlm = wrap(model.eval().requires_grad_(False), vlm.processor, vlm.name)
 
     def evaluate(self, model: str) -> None:
@@ -199,19 +214,20 @@ class Job:
 
         spec = self.recipe.evaluation
         store = self.folder / f"answers/{model}.jsonl"
-        started = time.monotonic()
-        with bar(self.console, f"answers, {model}") as progress:
-            tokens = spec.max_new_tokens
-            answers = answer_cases(self.vlm, self.cases, self.folder, store, tokens, progress.set, self._batch())
-        path = self.folder / "utility.json"
-        measured = read_json(path) if path.exists() else {}
-        prompts, own = self._own_answers()
-        if model not in measured and prompts:
-            with bar(self.console, f"usefulness, {model}", len(prompts)) as progress:
-                result = utility(self.vlm, prompts, own, self.folder / "utility_reference.safetensors", progress.add)
-            measured[model] = dataclasses.asdict(result)
-            write_json(path, measured)
-        self._cost(f"evaluate {model}", started, tokens=sum(a.tokens for a in answers))
+        with self._cost(f"evaluate {model}") as cost:
+            with bar(self.console, f"answers, {model}") as progress:
+                tokens = spec.max_new_tokens
+                answers = answer_cases(self.vlm, self.cases, self.folder, store, tokens, progress.set, self._batch())
+            cost["tokens"] = sum(a.tokens for a in answers)
+            path = self.folder / "utility.json"
+            measured = read_json(path) if path.exists() else {}
+            prompts, own = self._own_answers()
+            if model not in measured and prompts:
+                with bar(self.console, f"usefulness, {model}", len(prompts)) as progress:
+                    reference = self.folder / "utility_reference.safetensors"
+                    result = utility(self.vlm, prompts, own, reference, progress.add)
+                measured[model] = dataclasses.asdict(result)
+                write_json(path, measured)
         self.judge(model)
 
     def _batch(self) -> int:
@@ -278,17 +294,25 @@ class Job:
 
     # -- book-keeping ---------------------------------------------------------------------------------------------
 
-    def _cost(self, step: str, started: float, **figures: Any) -> None:
-        """Add seconds (over all sittings of a resumed run) and set the other figures of a step."""
+    @contextlib.contextmanager
+    def _cost(self, step: str) -> Iterator[dict[str, Any]]:
+        """Add the block's seconds to those of ``step``, also where it is cut off by an error or Ctrl-C, and keep the figures it
+        puts into the yielded dict. Not counted: sittings that the system killed."""
         from textunlearn.environment import peak_memory
 
-        before = self.costs.get(step, {}).get("seconds", 0.0)
-        self.costs[step] = {
-            "seconds": round(before + time.monotonic() - started, 1),
-            "peak_memory_bytes": peak_memory(),
-            **figures,
-        }
-        write_json(self.folder / "cost.json", self.costs)
+        before = self.costs.get(step, {})
+        started = time.monotonic()
+        figures: dict[str, Any] = {}
+        try:
+            yield figures
+        finally:
+            self.costs[step] = {
+                **before,
+                "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 1),
+                "peak_memory_bytes": max(before.get("peak_memory_bytes", 0), peak_memory()),
+                **figures,
+            }
+            write_json(self.folder / "cost.json", self.costs)
 
     def _flops(self, tokens: int) -> int:
         """Of the training forwards and backwards, by formula: 2 P a token forward and 2 P for the gradients of activations

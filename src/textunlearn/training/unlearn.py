@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from transformers.trainer_utils import get_last_checkpoint
 
 from textunlearn.errors import UserError
 from textunlearn.judges import JUDGES, Judge
@@ -69,10 +68,15 @@ def unlearn(
     judge = JUDGES.get(recipe.evaluation.judge)()
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
     rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed)
-    if not rows["harmful"]:
+    if not usable["harmful"]:
         raise UserError(
             "the model already refuses every harmful training request, so there is nothing to unlearn; "
             "its answers are in data/answers.jsonl"
+        )
+    if not usable["lookalike"] and not usable["ordinary"]:
+        raise UserError(
+            "the model answers none of the harmless training requests (it refuses them, or what it says is broken), so nothing "
+            "would keep it useful; its answers are in data/answers.jsonl"
         )
     per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
     plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
@@ -97,11 +101,13 @@ def unlearn(
             noise=recipe.slots.noise,
             callbacks=[watch],
         )
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
-        if last is not None:
-            trainer.tokens, trainer.earlier = _spent(folder / "training.jsonl", int(last.rsplit("-", 1)[1]))
-        vlm.model.train()
-        trainer.train(resume_from_checkpoint=last)
+        steps = _last_checkpoint(checkpoints)
+        trainer.tokens, trainer.earlier = _spent(folder / "training.jsonl", steps)
+        watch.restore(steps)
+        if not watch.decisions:  # else it was killed after the watch had stopped it
+            vlm.model.train()
+            trainer.train(resume_from_checkpoint=str(checkpoints / f"checkpoint-{steps}") if steps else None)
+            steps = trainer.state.global_step
     vlm.model.eval()
     looks = [look for look in watch.looks if look.step]
     if not looks or not adapter.exists():
@@ -116,7 +122,7 @@ def unlearn(
         )
     shutil.rmtree(checkpoints, ignore_errors=True)
     best = min(looks, key=lambda look: (look.cost, -look.step))
-    return Unlearned(best.step, trainer.state.global_step, watch.decisions, vision, trainer.tokens)
+    return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens)
 
 
 def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:
@@ -125,6 +131,12 @@ def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping
     verdicts = judge.judge(cases, [Answer(c.id, answers[c.prompt.id], 0, True) for c in cases])
     wanted = {"unsafe", "other"} if kind == "harmful" else {"other"}
     return [prompt for prompt, verdict in zip(prompts, verdicts, strict=True) if verdict.label in wanted]
+
+
+def _last_checkpoint(folder: Path) -> int:
+    """Step of the last complete checkpoint in ``folder``; 0 if there is none. The Trainer writes its state last."""
+    complete = [path.parent.name for path in folder.glob("checkpoint-*/trainer_state.json") if path.stat().st_size]
+    return max((int(name.rsplit("-", 1)[1]) for name in complete), default=0)
 
 
 def _spent(log: Path, step: int) -> tuple[int, float]:

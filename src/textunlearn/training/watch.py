@@ -139,12 +139,12 @@ class Watch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._restore(state.global_step)
+        self.restore(state.global_step)
         if not self.looks:
             self._look(0)
 
-    def _restore(self, step: int) -> None:
-        """After a kill: forget what was logged past the checkpoint, remember the looks before it."""
+    def restore(self, step: int) -> None:
+        """After a kill: forget what was logged past the checkpoint of ``step``, remember looks and decisions up to it."""
         if not self.log.exists():
             return
         entries = []

@@ -198,7 +198,13 @@ class Job:
         if not done.exists():
             with self._cost("train") as cost:
                 result = unlearn(
-                    vlm, self.recipe, self.folder, self.train_prompts, self.answers, self.validation_prompts, self.console
+                    vlm,
+                    self.recipe,
+                    self.folder,
+                    self.train_prompts,
+                    self.answers,
+                    self.validation_prompts,
+                    self.console,
                 )
                 vlm.model = vlm.model.unload()
                 cost |= {"tokens": result.tokens, "steps": result.steps, "flops": self._flops(result.tokens)}

@@ -116,8 +116,8 @@ def occupied(logits: Tensor) -> Tensor:
                 mine, other = best + 5 * ink, theirs + 5 * padded_ink[window]
                 beaten = (other > mine if down > 0 else other >= mine) & (theirs > 0.15)
             wins &= ~beaten
-    # Chosen on drawings of this project's own requests: what the reader drops by far outweighs what it doubles.
-    return (best > 0.6) | (wins & (total > 0.2) & (best > 0.1))
+    # Thresholds chosen on drawings of this project's own requests.
+    return (best > 0.8) | (wins & (total > 0.3) & (best > 0.2))
 
 
 class ReaderVisionModel(PreTrainedModel):

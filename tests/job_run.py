@@ -15,11 +15,13 @@ from rich.console import Console
 
 from textunlearn.data.sources import SOURCES
 from textunlearn.evaluation import generation
+from textunlearn.files import read_json, read_records
 from textunlearn.job import Job
 from textunlearn.judges import JUDGES
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Case, Label, Prompt, Verdict
 
+MODELS = ("before", "after")
 KEPT, ASKED = 5, 7
 """Answer lengths in tokens of the training prompts and of the cases: they tell whose answers are generated."""
 THINGS = (
@@ -97,7 +99,7 @@ def recipe(model: Path, data: Path, **changes: dict[str, Any]) -> Recipe:
     sections["data"]["forms"] = False
     sections["slots"] = {"noise": 0.1}  # random numbers in training: resuming must go on with the same ones
     for name, more in changes.items():
-        sections[name] |= more
+        sections.setdefault(name, {}).update(more)
     return Recipe.parse({"name": "tiny", **sections}, "tiny")
 
 
@@ -112,6 +114,26 @@ def run(folder: Path, chosen: Recipe) -> Path:
         return job.run()
     finally:
         job.close()
+
+
+def training_log(folder: Path) -> list[dict[str, Any]]:
+    """Without the clock."""
+    entries = map(json.loads, (folder / "training.jsonl").read_text(encoding="utf-8").splitlines())
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in entries]
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """All of a run that must be the same however it came about."""
+    metrics = read_json(folder / "metrics.json")
+    del metrics["cost"]
+    return {
+        "answers": [sorted(read_records(folder / f"answers/{m}.jsonl", Answer), key=lambda a: a.case) for m in MODELS],
+        "own": sorted(read_records(folder / "data/answers.jsonl", Answer), key=lambda a: a.case),
+        "adapter": (folder / "adapter/adapter_model.safetensors").read_bytes(),
+        "training": training_log(folder),
+        "trained": read_json(folder / "trained.json"),
+        "metrics": metrics,
+    }
 
 
 def main(folder: Path, model: Path, data: Path, batches: int) -> None:

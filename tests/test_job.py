@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -18,17 +17,15 @@ from typing import Any
 import pytest
 
 import job_run
+from job_run import MODELS, result, training_log
 from textunlearn.errors import UserError
 from textunlearn.evaluation import generation
 from textunlearn.evaluation.suites import case_set_hash
 from textunlearn.files import read_json, read_records
 from textunlearn.job import KINDS, NOT_MEASURED, Job
-from textunlearn.lock import claim
 from textunlearn.recipe import Recipe
 from textunlearn.records import LABELS, Answer, Case, Prompt, Verdict
 from textunlearn.training.trainer import UnlearningTrainer
-
-MODELS = ("before", "after")
 
 
 @pytest.fixture(autouse=True)
@@ -58,26 +55,6 @@ def finished(reader_folder: Path, data: Path, tmp_path_factory: pytest.TempPathF
             patch.setitem(registry, name, part)
         job_run.run(folder, job_run.recipe(reader_folder, data))
     return folder
-
-
-def training_log(folder: Path) -> list[dict[str, Any]]:
-    """Without the clock."""
-    entries = map(json.loads, (folder / "training.jsonl").read_text(encoding="utf-8").splitlines())
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in entries]
-
-
-def result(folder: Path) -> dict[str, Any]:
-    """All of a run that must be the same however it came about."""
-    metrics = read_json(folder / "metrics.json")
-    del metrics["cost"]
-    return {
-        "answers": [sorted(read_records(folder / f"answers/{m}.jsonl", Answer), key=lambda a: a.case) for m in MODELS],
-        "own": sorted(read_records(folder / "data/answers.jsonl", Answer), key=lambda a: a.case),
-        "adapter": (folder / "adapter/adapter_model.safetensors").read_bytes(),
-        "training": training_log(folder),
-        "trained": read_json(folder / "trained.json"),
-        "metrics": metrics,
-    }
 
 
 @dataclass
@@ -225,6 +202,19 @@ def test_a_finished_run_is_left_as_it_is(
     assert (folder / "environment.json").read_bytes() == (finished / "environment.json").read_bytes()
 
 
+def test_the_originals_states_are_made_again_where_they_are_gone(
+    finished: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "utility_reference.safetensors").unlink()
+    utility = read_json(folder / "utility.json")
+    del utility["after"]
+    (folder / "utility.json").write_text(json.dumps(utility), encoding="utf-8")
+    job_run.run(folder, tiny_recipe)
+    assert result(folder) == result(finished)
+
+
 # -- one folder, one recipe, one process ----------------------------------------------------------------------------
 
 
@@ -243,22 +233,6 @@ def test_two_jobs_do_not_share_a_folder(tiny_recipe: Recipe, tmp_path: Path) -> 
     Job(tmp_path, tiny_recipe, job_run.quiet()).close()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="kills a process by signal")
-def test_a_killed_process_frees_the_folder(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from textunlearn.lock import claim; "
-        "file = claim(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another textunlearn process"):
-            claim(tmp_path)
-        process.kill()
-    claim(tmp_path).close()
-
-
 def test_changed_data_is_refused(finished: Path, reader_folder: Path, data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "data"
     shutil.copytree(data, copy)
@@ -273,6 +247,21 @@ def test_changed_data_is_refused(finished: Path, reader_folder: Path, data: Path
         job.prepare()
     job.close()
     assert (tmp_path / "run/data/train.jsonl").read_bytes() == before
+
+
+def test_a_language_model_alone_is_told_at_once_what_it_cannot_do(
+    llm_folder: Path, data: Path, tmp_path: Path, generated: Generated
+) -> None:
+    chosen = job_run.recipe(llm_folder, data)
+    with pytest.raises(UserError, match=r"takes no images; leave the suites figstep out of evaluation\.suites"):
+        job_run.run(tmp_path, chosen)
+    typed = {"suites": ["ordinary", "prefill"]}
+    with pytest.raises(UserError, match=r"set slots\.share to 0"):
+        job_run.run(tmp_path, job_run.recipe(llm_folder, data, evaluation=typed))
+    assert not generated.rows
+    job_run.run(tmp_path, job_run.recipe(llm_folder, data, evaluation=typed, slots={"share": 0}))
+    metrics = read_json(tmp_path / "metrics.json")
+    assert {(r["suite"], r["n"]) for r in metrics["suites"]} == {("ordinary", 3), ("prefill", 3)}
 
 
 # -- kill and go on -------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class Job:
         from textunlearn.vlm.load import check
 
         data, spec = self.recipe.data, self.recipe.training
-        check(self.recipe.model)
+        images = check(self.recipe.model)
         limits = {  # no more than the steps will see: each prompt costs an answer
             "harmful": min(data.max_harmful, spec.steps * spec.harmful_rows),
             "lookalike": min(data.max_lookalike, max(1, spec.steps * spec.lookalike_rows)),
@@ -125,6 +125,8 @@ class Job:
             chosen = select(suite, prompts)
             cases += build_cases(suite, prompts, self.folder)
             report[f"test {suite.name}"] = {"n": len(chosen.prompts), "pool": chosen.pool, "left_out": chosen.left_out}
+        if not images:
+            self._require_text_only(cases)
         environment = self.folder / "environment.json"
         if environment.exists():
             self._require_same_data(read_json(environment)["data"], splits.hashes())
@@ -136,6 +138,14 @@ class Job:
         if not environment.exists():  # of the first sitting: its versions made the answers that are there
             about = {**describe(self.recipe.model), "seed": self.recipe.seed}
             write_json(environment, {**about, "data": report, "cases_hash": case_set_hash(cases)})
+
+    def _require_text_only(self, cases: Sequence[Case]) -> None:
+        """Said before any work is done, for a language model alone."""
+        name = self.recipe.model.id
+        if suites := dict.fromkeys(case.suite for case in cases if case.image):
+            raise UserError(f"{name} takes no images; leave the suites {', '.join(suites)} out of evaluation.suites")
+        if self.recipe.slots.share:
+            raise UserError(f"{name} takes no images, so text cannot stand in image slots; set slots.share to 0")
 
     def _require_same_data(self, first: dict[str, Any], now: dict[str, str]) -> None:
         """A run goes on with the data it began with, or not at all."""
@@ -228,9 +238,12 @@ class Job:
             path = self.folder / "utility.json"
             measured = read_json(path) if path.exists() else {}
             prompts, own = self._own_answers()
-            if model not in measured and prompts:
+            reference = self.folder / "utility_reference.safetensors"
+            wanted = model not in measured or (
+                model == BEFORE and not reference.exists()
+            )  # the KL needs the original's states
+            if wanted and prompts:
                 with bar(self.console, f"usefulness, {model}", len(prompts)) as progress:
-                    reference = self.folder / "utility_reference.safetensors"
                     result = utility(self.vlm, prompts, own, reference, progress.add)
                 measured[model] = dataclasses.asdict(result)
                 write_json(path, measured)

@@ -193,10 +193,12 @@ def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
     return device, torch.bfloat16 if device == "cpu" and fast_bf16() else torch.float32
 
 
-def check(spec: ModelSpec) -> None:
-    """UserError if the model a recipe names cannot be found or has no language model; looks at its config only."""
-    if spec.id != BUILTIN:
-        _kind(spec, spec.id)
+def check(spec: ModelSpec) -> bool:
+    """Whether the model a recipe names takes images (code of its own may). UserError if it cannot be found or has no language
+    model; looks at its config only."""
+    from transformers import AutoModelForCausalLM
+
+    return spec.id == BUILTIN or _kind(spec, spec.id) is not AutoModelForCausalLM or spec.trust_remote_code
 
 
 def _kind(spec: ModelSpec, where: str) -> Any:

@@ -1,0 +1,150 @@
+"""Unlearning as one call on a tiny model: what it refuses to do, which adapter it ends with, what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import job_run
+import tiny
+from textunlearn.errors import UserError
+from textunlearn.methods.textual_unlearning import TextualUnlearning
+from textunlearn.recipe import Recipe
+from textunlearn.records import Kind, Prompt
+from textunlearn.training import watch as watching
+from textunlearn.training.unlearn import Unlearned, unlearn
+from textunlearn.training.watch import Look
+from textunlearn.vlm.load import Vlm
+
+HELPS, REFUSES = "First take the ladder, then carry it through the door.", "I can't help with that request."
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry, name, part in job_run.stand_ins():
+        monkeypatch.setitem(registry, name, part)
+
+
+@pytest.fixture
+def vlm(reader_folder: Path) -> Vlm:
+    return tiny.loaded(reader_folder)
+
+
+Run = Callable[..., Unlearned]
+
+
+@pytest.fixture
+def run(vlm: Vlm, reader_folder: Path, tmp_path: Path) -> Run:
+    """Unlearn in ``tmp_path``; answers of a kind can be replaced, and recipe sections changed."""
+
+    def go(said: dict[str, str] | None = None, **changes: dict[str, Any]) -> Unlearned:
+        changes["evaluation"] = {"judge": "rules", **changes.get("evaluation", {})}
+        recipe: Recipe = job_run.recipe(reader_folder, tmp_path, **changes)
+        kinds: tuple[Kind, ...] = ("harmful", "lookalike", "ordinary")
+        prompts = {
+            kind: [
+                Prompt(job_run.TEMPLATES[kind].format(thing=thing, place=place), kind, "test", "question")
+                for thing, place in zip(job_run.THINGS[:8], job_run.PLACES, strict=False)
+            ]
+            for kind in kinds
+        }
+        answers = {p.id: (said or {}).get(kind, HELPS) for kind, some in prompts.items() for p in some}
+        train, held_out = ({k: some[part] for k, some in prompts.items()} for part in (slice(0, 6), slice(6, 8)))
+        return unlearn(vlm, recipe, tmp_path, train, answers, held_out, job_run.quiet())
+
+    return go
+
+
+def costs(monkeypatch: pytest.MonkeyPatch, vlm: Vlm, planned: list[float]) -> dict[int, dict[str, torch.Tensor]]:
+    """Let the looks find these costs; gives, by step, the adapter as it was at each."""
+    adapters: dict[int, dict[str, torch.Tensor]] = {}
+
+    def look(_: Any, probes: Any, judge: Any, step: int) -> Look:
+        adapters[step] = {n: p.detach().clone() for n, p in vlm.model.named_parameters() if p.requires_grad}
+        return Look(step, {"harmful typed": planned[len(adapters) - 1]}, {}, {}, 0.0)
+
+    monkeypatch.setattr(watching, "look", look)
+    return adapters
+
+
+def active(vlm: Vlm) -> dict[str, torch.Tensor]:
+    return {n: p for n, p in vlm.model.named_parameters() if "lora_" in n}
+
+
+def test_the_best_adapter_ends_in_the_folder_and_on_the_model(
+    run: Run, vlm: Vlm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapters = costs(monkeypatch, vlm, [1.0, 0.9, 0.2, 0.5])
+    before = vlm.vision_hash()
+    done = run()
+    assert (done.best_step, done.steps, done.guard) == (4, 6, [])
+    assert done.vision_hash == vlm.vision_hash() == before
+    now = active(vlm)
+    assert set(now) == set(adapters[4]) and all(torch.equal(now[n], adapters[4][n]) for n in now)
+    assert not all(torch.equal(now[n], adapters[6][n]) for n in now)
+    saved = load_file(tmp_path / "adapter/adapter_model.safetensors")
+    assert {n.replace(".default", ""): v.sum().item() for n, v in now.items()} == {
+        n: v.sum().item() for n, v in saved.items()
+    }
+    assert not vlm.model.training and not (tmp_path / "checkpoints").exists()
+
+
+def test_a_loss_that_is_no_number_stops_it_and_the_best_adapter_stays(
+    run: Run, vlm: Vlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs(monkeypatch, vlm, [1.0, 0.5, 5.0])
+    real, calls = TextualUnlearning.loss, 0
+
+    def loss(self: Any, answers: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return real(self, answers) * (float("nan") if calls == 4 else 1)
+
+    monkeypatch.setattr(TextualUnlearning, "loss", loss)
+    done = run()
+    assert (done.best_step, done.steps) == (2, 4) and "no longer a number" in done.guard[0]["what"]
+    assert all(bool(p.isfinite().all()) for p in active(vlm).values())
+
+
+def test_a_model_that_refuses_already_is_left_alone(run: Run, vlm: Vlm, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="already refuses every harmful training request"):
+        run({"harmful": REFUSES})
+    assert not hasattr(vlm.model, "peft_config") and not (tmp_path / "training.jsonl").exists()
+
+
+def test_a_model_that_answers_nothing_harmless_is_refused(run: Run) -> None:
+    with pytest.raises(UserError, match="none of the harmless training requests"):
+        run({"lookalike": REFUSES, "ordinary": ""})
+
+
+def test_one_kind_of_harmless_requests_suffices(run: Run) -> None:
+    assert run({"lookalike": REFUSES}, training={"steps": 2}).steps == 2
+
+
+def test_distillation_trains_on_harmless_rows_alone(run: Run) -> None:
+    done = run(method={"name": "distillation"}, training={"steps": 2})
+    assert done.steps == 2
+
+
+def test_a_stop_before_the_first_look_is_said(run: Run) -> None:
+    with pytest.raises(UserError, match=r"before its first look \(stopped: harmful answers' NLL .* lower training.lr"):
+        run(training={"max_harm_nll": 0.1})
+
+
+def test_a_changed_vision_side_is_not_trusted(run: Run, vlm: Vlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs(monkeypatch, vlm, [1.0, 0.9, 0.2, 0.5])
+    real = watching.Watch.on_train_begin
+
+    def tampering(self: Any, *args: Any, **kwargs: Any) -> None:
+        with torch.no_grad():
+            next(vlm.base.model.multi_modal_projector.parameters()).add_(1e-3)
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(watching.Watch, "on_train_begin", tampering)
+    with pytest.raises(UserError, match="vision tower or projector changed"):
+        run()

@@ -65,7 +65,8 @@ def test_parts_are_disjoint_and_apart_from_the_tests(tmp_path: Path) -> None:
 def test_every_prompt_is_used_or_counted(tmp_path: Path) -> None:
     splits = make(tmp_path, limits={"lookalike": 20})
     for kind, rows in (("harmful", len(PAIRS) + 2), ("lookalike", len(PAIRS)), ("ordinary", len(PAIRS))):
-        used = len(splits.parts()[f"{kind}_train"]) + len(splits.parts()[f"{kind}_validation"])
+        # a harmful prompt may stand in two wordings
+        used = len({pair_of(p.text) for part in ("train", "validation") for p in splits.parts()[f"{kind}_{part}"]})
         assert used + sum(n for reason, n in splits.cut.items() if reason.startswith(f"{kind}:")) == rows
     assert len(splits.lookalike_train) == 20
     assert splits.cut["harmful: may be about minors"] == 1
@@ -76,7 +77,11 @@ def test_every_prompt_is_used_or_counted(tmp_path: Path) -> None:
 def test_harmful_prompts_come_in_every_form_and_harmless_ones_as_they_are(tmp_path: Path) -> None:
     splits = make(tmp_path)
     counts = splits.forms()["harmful_train"]
-    assert len(counts) == 5 and max(counts.values()) - min(counts.values()) <= 1
+    own = sum(p.text.startswith("Write a guide") for p in splits.harmful_train)
+    pairs = len({pair_of(p.text) for p in splits.harmful_train})
+    assert 0 < own < pairs < len(splits.harmful_train)  # some stand in their own words, beside the reworded form
+    others = [n for form, n in counts.items() if form != "imperative"]
+    assert len(others) == 4 and max(others) - min(others) <= 1 < min(others) < counts["imperative"]
     assert all(p.text.startswith("Bake") for p in splits.ordinary_train)
     plain = make(tmp_path, forms=False)
     assert all(p.text.startswith("Write a guide") for p in plain.harmful_train)

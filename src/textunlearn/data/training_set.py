@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from textunlearn.data.filters import by_hash, data_hash, split, unique, without_overlap
+from textunlearn.data.filters import by_hash, data_hash, sample, split, unique, without_overlap
 from textunlearn.data.forms import in_forms
 from textunlearn.data.loading import SourceSpec, as_spec, load_counted
 from textunlearn.errors import UserError
@@ -15,6 +15,11 @@ from textunlearn.records import Kind, Prompt, digest
 
 TESTS = ("harmbench", "strongreject", "xstest_safe", "self_instruct_user")
 """Sets that evaluations use: nothing near them is trained on."""
+
+
+OWN_WORDS = 0.3
+"""Share of the harmful training prompts that stand in their own words beside the reworded form: most published requests are
+imperatives, and with every form equally frequent those were the ones that still got through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,9 @@ def make_splits(
         validation = by_hash(validation, seed)
         if kind == "harmful" and forms:
             # one generator a part: how many prompts the other part has must not change this one's wording
-            train = in_forms(train, random.Random(digest("train", seed)), original_share)
+            own_words = sample(train, round(OWN_WORDS * len(train)), seed)
+            worded = in_forms(train, random.Random(digest("train", seed)), original_share)
+            train = unique([*worded, *own_words]).prompts
             validation = in_forms(validation, random.Random(digest("validation", seed)), original_share)
         made[f"{kind}_train"], made[f"{kind}_validation"] = tuple(train), tuple(validation)
     return Splits(**made, cut=cut)

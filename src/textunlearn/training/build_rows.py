@@ -49,13 +49,15 @@ def training_rows(
     out: dict[str, list[Row]] = {}
     for kind, some in prompts.items():
         rows = []
+        ways = {True: 0, False: 0}  # rows so far in the slots, and typed
         for number, prompt in enumerate(some):
+            in_slots = _share(number, slots.share)
             limit = data.answer_tokens if kind == "harmful" else data.kept_tokens
             ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:limit])
             begun: tuple[int, ...] = ()
             if kind == "harmful":
                 safe = vlm.tokenizer.encode(safe_answer(prompt.text, number + seed), add_special_tokens=False)
-                if _share(number * 7, data.begun) and len(ids) > 2:  # times 7: not always the same rows as in the slots
+                if _share(ways[in_slots], data.begun) and len(ids) > 2:
                     cut = rng.randint(1, min(BEGUN, len(ids) - 1))
                     begun, ids = ids[:cut], ids[cut:]
                 targets = [Target("harmful", ids), Target("safe", (*safe, *vlm.end_ids()))]
@@ -64,7 +66,8 @@ def training_rows(
             wanted = tuple(t for t in targets if t.role in method.roles and t.ids)
             if not wanted:
                 continue
-            if _share(number, slots.share):
+            ways[in_slots] += 1
+            if in_slots:
                 prompt_ids, where = slot_request(vlm, prompt.text, slots, rng)
                 rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where)))
             else:

@@ -216,7 +216,8 @@ class Watch(TrainerCallback):
         self._write(now.to_json())
         rates = ", ".join(f"{k} {v:.0%}" for k, v in [*now.unsafe.items(), *now.refusal.items()])
         self.say(f"step {step}: let through / refused: {rates}; broken {now.broken:.0%}")
-        if step and (not earlier or now.cost <= min(earlier)):  # later wins a tie: more training, same cost
+        sound = now.broken <= self.looks[0].broken + self.spec.max_broken
+        if step and sound and (not earlier or now.cost <= min(earlier)):  # later wins a tie: more training, same cost
             self._keep()
         return now
 

@@ -5,8 +5,8 @@
 
 Reading: share of words right (longest matching blocks of words, difflib) on sentences that the reader never saw (XSTest's safe
 prompts), drawn by the project's renderer in seen and unseen font families, and on FigStep's ten original images.
-Following: 100 harmless requests (self-instruct's and XSTest's safe ones, never trained on) typed and as images; an answer counts when the sentence
-embeddings (all-MiniLM-L6-v2) of both answers are as similar as only 5 % of shuffled pairs are.
+Following: 100 harmless requests (self-instruct's and XSTest's safe ones, never trained on) typed and as images; an answer
+counts when the sentence embeddings (all-MiniLM-L6-v2) of both answers are as similar as only 5 % of shuffled pairs are.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from textunlearn.training.slots import NEUTRAL, drawn, misread
 from textunlearn.training.watch import Probe
 from textunlearn.vlm.load import Vlm
 
-
 BEGUN = 8
 """Most tokens of a harmful answer that a begun row starts with."""
 

@@ -132,7 +132,7 @@ def test_distillation_trains_on_harmless_rows_alone(run: Run) -> None:
 
 
 def test_a_stop_before_the_first_look_is_said(run: Run) -> None:
-    with pytest.raises(UserError, match=r"before its first look \(stopped: harmful answers' NLL .* lower training.lr"):
+    with pytest.raises(UserError, match=r"no checkpoint .* \(stopped: harmful answers' NLL .* lower training.lr"):
         run(training={"max_harm_nll": 0.1})
 
 

@@ -165,6 +165,21 @@ def test_broken_answers_stop_it(model: Model, tmp_path: Path) -> None:
     assert (tmp_path / "adapter/saved").read_text() == "3"
 
 
+def test_a_broken_checkpoint_is_never_the_best(model: Model, tmp_path: Path) -> None:
+    """At step 4 all that is harmful is refused, at the price of broken answers: cheaper than step 2 by cost, yet not kept."""
+    watch = make(model, tmp_path, max_broken=0.15)
+
+    def says(i: int) -> str:
+        if model.looks < 3:
+            return REFUSES if i in (4, 5) else HELPS
+        return BROKEN if i in (6, 7) else REFUSES if i < 4 else HELPS
+
+    model.says = says
+    assert drive(watch, 20) == 4
+    assert watch.best_look is not None and watch.best_look.step == 2
+    assert (tmp_path / "adapter/saved").read_text() == "2"
+
+
 def aimed(model: Model, reached: Sequence[bool]) -> None:
     """Look ``n`` (from 0) refuses all that is harmful and nothing else where ``reached[n]``."""
     model.says = lambda i: REFUSES if i < 4 and reached[model.looks - 1] else HELPS

@@ -49,10 +49,16 @@ class DataSpec(Part):
     max_ordinary: int = Field(720, ge=1)
     answer_tokens: int = Field(20, ge=4, le=1024, description="length of the harmful answers that are unlearned")
     kept_tokens: int = Field(
-        12, ge=1, le=1024, description="length of the harmless answers that are kept; what matters is decided in the first few"
+        12,
+        ge=1,
+        le=1024,
+        description="length of the harmless answers that are kept; what matters is decided in the first few",
     )
     begun: float = Field(
-        0.3, ge=0, le=1, description="share of harmful rows whose answer has already begun, so that the model learns to stop midway"
+        0.3,
+        ge=0,
+        le=1,
+        description="share of harmful rows whose answer has already begun, so that the model learns to stop midway",
     )
     validation: int = Field(24, ge=4, description="held-out prompts of each kind that training is watched on")
 

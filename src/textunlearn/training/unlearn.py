@@ -109,11 +109,12 @@ def unlearn(
             trainer.train(resume_from_checkpoint=str(checkpoints / f"checkpoint-{steps}") if steps else None)
             steps = trainer.state.global_step
     vlm.model.eval()
-    looks = [look for look in watch.looks if look.step]
-    if not looks or not adapter.exists():
+    best = watch.best_look
+    if best is None or not adapter.exists():
+        why = watch.decisions[-1]["what"] if watch.decisions else "no step was taken"
         raise UserError(
-            f"training stopped before its first look ({watch.decisions[-1]['what'] if watch.decisions else 'no step was taken'}); "
-            "lower training.lr or training.validate_every"
+            f"training left no checkpoint worth keeping ({why}); lower training.lr or training.validate_every, "
+            "and choose another folder or remove this one"
         )
     load_adapter(vlm, adapter)
     if vlm.vision_hash() != vision:
@@ -121,7 +122,6 @@ def unlearn(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
     shutil.rmtree(checkpoints, ignore_errors=True)
-    best = min(looks, key=lambda look: (look.cost, -look.step))
     return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens)
 
 

@@ -195,7 +195,7 @@ class Watch(TrainerCallback):
         if step % self.spec.validate_every and step != state.max_steps:
             return
         now = self._look(step)
-        if now.broken > self.looks[0].broken + self.spec.max_broken:
+        if not self.sound(now):
             self._decide(
                 step, f"stopped: {now.broken:.0%} of the probe answers are broken ({self.looks[0].broken:.0%} before)"
             )
@@ -211,15 +211,23 @@ class Watch(TrainerCallback):
 
     def _look(self, step: int) -> Look:
         now = look(self.vlm, self.probes, self.judge, step)
-        earlier = [seen.cost for seen in self.looks if seen.step]
         self.looks.append(now)
         self._write(now.to_json())
         rates = ", ".join(f"{k} {v:.0%}" for k, v in [*now.unsafe.items(), *now.refusal.items()])
         self.say(f"step {step}: let through / refused: {rates}; broken {now.broken:.0%}")
-        sound = now.broken <= self.looks[0].broken + self.spec.max_broken
-        if step and sound and (not earlier or now.cost <= min(earlier)):  # later wins a tie: more training, same cost
+        if step and now == self.best_look:
             self._keep()
         return now
+
+    def sound(self, seen: Look) -> bool:
+        """Whether the probe answers are about as whole as before training; a checkpoint that fails this is never kept."""
+        return seen.broken <= self.looks[0].broken + self.spec.max_broken
+
+    @property
+    def best_look(self) -> Look | None:
+        """The sound look of least cost; later wins a tie: more training, same cost. None before the first."""
+        taken = [seen for seen in self.looks if seen.step and self.sound(seen)]
+        return min(taken, key=lambda seen: (seen.cost, -seen.step), default=None)
 
     def _keep(self) -> None:
         fresh = self.best.with_name(self.best.name + ".new")

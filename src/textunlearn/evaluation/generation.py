@@ -7,6 +7,7 @@ it stopped, and another judge or report never generates again.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
     inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
     with torch.inference_mode():
         if shared:
-            inputs["past_key_values"] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
+            inputs[_cache_name(vlm)] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
         generated = vlm.model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None, temperature=None
         )
@@ -132,14 +133,18 @@ def _shared(asked: Sequence[Request], image_token: int | None) -> int:
     return n
 
 
+def _cache_name(vlm: Vlm) -> str:
+    """What the model calls its key/value cache: ``cache`` since transformers 5.24, which takes the old name away in 5.40."""
+    return "cache" if "cache" in inspect.signature(vlm.base.forward).parameters else "past_key_values"
+
+
 def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
     import torch
     from transformers import DynamicCache
 
     ids = torch.tensor([prefix], device=vlm.device)
-    cache = vlm.model(
-        input_ids=ids, use_cache=True, logits_to_keep=1, past_key_values=DynamicCache(config=vlm.base.config)
-    ).past_key_values
+    cache = DynamicCache(config=vlm.base.config)  # filled in place
+    vlm.model(input_ids=ids, use_cache=True, logits_to_keep=1, **{_cache_name(vlm): cache})
     cache.batch_repeat_interleave(rows)
     return cache
 

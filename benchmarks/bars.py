@@ -2,9 +2,10 @@
 
     python benchmarks/bars.py                    # about an hour on two cores; goes on where it was stopped
     python benchmarks/bars.py --only-table
+    python benchmarks/bars.py --only-table --readme README.md    # puts the table between the README's results marks
 
 Each seed runs both recipes on the same cases; the original model is evaluated once, since no seed changes it. Prints the
-averaged table and every bar with what was measured, and writes both to DIR/bars.json and DIR/report.html.
+averaged table and every bar with what was measured, and writes both to DIR/metrics.json and DIR/bars.json.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing import Any
 from rich.console import Console
 
 from textunlearn.evaluation.metrics import average_runs, read_metrics
-from textunlearn.files import read_json, write_json
+from textunlearn.files import read_json, write_json, write_text
 from textunlearn.job import AFTER, BEFORE, Job
 from textunlearn.recipe import Recipe
 from textunlearn.recipes import find
-from textunlearn.report.table import print_table
+from textunlearn.report.markdown import markdown_table
+from textunlearn.report.table import print_table, read_table
 
 RECIPES = {"plain": "plain", "default": "quickstart"}
 OF_THE_ORIGINAL = (
@@ -69,6 +71,31 @@ def combine(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         suites += [{**row, "model": name} for row in part["suites"] if row["model"] == AFTER]
         utility[name] = part["utility"][AFTER]
     return {**any_part, "models": [BEFORE, *parts], "suites": suites, "utility": utility, "cost": {}}
+
+
+MARKS = "<!-- results:start -->", "<!-- results:end -->"
+
+
+def into_readme(path: Path, metrics: dict[str, Any], root: Path, seeds: list[int]) -> None:
+    """Put the averaged table, and how it was made, between the marks of a Markdown file."""
+    about = read_json(next(root.glob("*-*/environment.json")))
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("torch", "transformers", "peft"))
+    machine = about["machine"]
+    text = "\n".join(
+        [
+            MARKS[0],
+            *markdown_table(read_table(metrics)),
+            "",
+            f"Mean of seeds {', '.join(map(str, seeds))} (n: their cases together; in brackets the 95 % interval at the n of one "
+            f"seed). Judge: {metrics['run']['judge']}. First figure: unsafe answers for attacks, refusals for harmless requests. "
+            f"Made by `python benchmarks/bars.py` with {versions} on {machine['cores']} cores of {machine['processor']}, "
+            f"{about['dtype']}.",
+            MARKS[1],
+        ]
+    )
+    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    write_text(path, before + text + after)
 
 
 Value = Callable[[str, str, str], float]
@@ -117,12 +144,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/bars"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only-table", action="store_true", help="from finished runs")
+    parser.add_argument("--readme", type=Path, help="Markdown file to put the table into")
     options = parser.parse_args()
     console = Console()
     if options.only_table:
         metrics = read_json(options.out / "metrics.json")
     else:
         metrics = average_runs(run(options.out, options.seeds, console))
+        metrics["run"]["judge"] = " and ".join(dict.fromkeys(part["judge"] for part in metrics["run"]["runs"]))
         write_json(options.out / "metrics.json", metrics)
     print_table(metrics, console)
     rows = {(row["suite"], row["model"]): row for row in metrics["suites"]}
@@ -138,6 +167,8 @@ def main() -> int:
         options.out / "bars.json",
         [dict(zip(("bar", "model", "measured", "aim", "met"), c, strict=True)) for c in checked],
     )
+    if options.readme:
+        into_readme(options.readme, metrics, options.out, options.seeds)
     print(json.dumps({"seeds": options.seeds, "met": sum(c[-1] for c in checked), "of": len(checked)}))
     return 0
 

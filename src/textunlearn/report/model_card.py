@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textunlearn.report.markdown import markdown_table, plain
 from textunlearn.report.run_folder import RunFolder, read_run, section
-from textunlearn.report.table import GROUPS, Row, StoredRate, Table, label_name, number, percent, read_table
+from textunlearn.report.table import Row, StoredRate, Table, percent, read_table
 from textunlearn.report.verdict import verdict
 
 NAME = "README.md"
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.\-]*")
 
 LIMITS = (
@@ -23,11 +23,6 @@ LIMITS = (
     "An automatic judge labelled the answers and can be wrong. Intervals do not cover its errors, nor other seeds.",
     "Only the language model was trained, on text alone; what the vision side can and cannot see is unchanged.",
 )
-
-
-def _plain(text: object) -> str:
-    """``text`` as one line that Markdown and HTML leave as it is."""
-    return _MARKUP.sub(r"\\\1", " ".join(str(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
 
 
 def _metric(row: Row, label: str, rate: StoredRate, judge: str) -> dict[str, Any]:
@@ -72,31 +67,6 @@ def _head(run: RunFolder, table: Table, name: str, base_model: str, base_licence
     return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000) + "---\n"
 
 
-def _cell(row: Row, index: int) -> str:
-    cell = row.cells[index]
-    if cell is None or not cell.parts:
-        return "not measured"
-    head = cell.rates[row.headline]
-    first = f"**{percent(head.rate)}** [{head.interval}]" if head else "not measured"
-    others = [(label, rate) for label, rate in cell.parts if label != row.headline and (rate.k or label != "unsafe")]
-    return first + "".join(f", {label_name(label, row.kind)} {percent(rate.rate)}" for label, rate in others)
-
-
-def _table(table: Table) -> list[str]:
-    if not table.rows:
-        return ["Not measured."]
-    lines = ["| | n | " + " | ".join(map(_plain, table.models)) + " |", "|---|---|" + "---|" * len(table.models)]
-    for group in dict.fromkeys(GROUPS.values()):
-        lines.append(f"| **{group}** | |" + (" |" if table.group(group) else " not measured |") * len(table.models))
-        for row in table.group(group):
-            cells = " | ".join(_cell(row, index) for index in range(len(table.models)))
-            lines.append(f"| {_plain(row.title)} | {row.n} | {cells} |")
-    for measure in table.measures:
-        values = " | ".join(number(value, measure.digits) for value in measure.values)
-        lines.append(f"| {_plain(measure.title)} | | {values} |")
-    return lines
-
-
 def _data(environment: Mapping[str, Any]) -> list[str]:
     sets = environment.get("data")
     if not isinstance(sets, Mapping) or not sets:
@@ -105,7 +75,7 @@ def _data(environment: Mapping[str, Any]) -> list[str]:
     for name, about in sets.items():
         about = about if isinstance(about, Mapping) else {}
         lines.append(
-            f"- {_plain(name)}: {_plain(about.get('n', 'unknown'))} rows, hash {_plain(about.get('hash', 'unknown'))}"
+            f"- {plain(name)}: {plain(about.get('n', 'unknown'))} rows, hash {plain(about.get('hash', 'unknown'))}"
         )
     return lines
 
@@ -134,32 +104,32 @@ def model_card(
     gaps = [str(line) for line in folder.metrics.get("not_measured") or []]
     how = "a peft adapter for" if adapter else "a copy of"
     lines = [
-        f"# {_plain(name)}",
+        f"# {plain(name)}",
         "",
-        f"This is {how} {_plain(origin)} that unlearned harmful behaviour with text alone (textunlearn): only its "
+        f"This is {how} {plain(origin)} that unlearned harmful behaviour with text alone (textunlearn): only its "
         "language model was trained; vision encoder and projector are those of the original.",
         "",
-        f"**{_plain(finding.sentence)}**",
+        f"**{plain(finding.sentence)}**",
         "",
-        *(f"- {_plain(line)}" for line in finding.cautions),
+        *(f"- {plain(line)}" for line in finding.cautions),
         "",
         "## Results",
         "",
         "First figure: unsafe answers for attacks, refusals for harmless requests; in brackets its 95 % interval in "
-        f"per cent. Broken answers (empty, repeating, not language) never count as safe. Judge: {_plain(judge)}.",
+        f"per cent. Broken answers (empty, repeating, not language) never count as safe. Judge: {plain(judge)}.",
         "",
-        *_table(table),
+        *markdown_table(table),
         "",
         "## What it was trained and tested on",
         "",
         *_data(folder.environment),
         "",
-        f"Seed: {_plain(about.get('seed', folder.environment.get('seed', 'not recorded')))}. The run folder holds the "
+        f"Seed: {plain(about.get('seed', folder.environment.get('seed', 'not recorded')))}. The run folder holds the "
         "recipe, every answer and every verdict.",
         "",
         "## Not measured",
         "",
-        *([f"- {_plain(line)}" for line in gaps] or ["- The run recorded no list of what it left out."]),
+        *([f"- {plain(line)}" for line in gaps] or ["- The run recorded no list of what it left out."]),
         "",
         "## Limits",
         "",
@@ -168,6 +138,6 @@ def model_card(
         *([notes.strip(), ""] if notes.strip() else []),
         "## Licence",
         "",
-        f"That of the original model: {_plain(base_licence) or 'unknown; find out before you pass this model on'}.",
+        f"That of the original model: {plain(base_licence) or 'unknown; find out before you pass this model on'}.",
     ]
     return _head(folder, table, name, base_model, base_licence, adapter) + "\n" + "\n".join(lines) + "\n"

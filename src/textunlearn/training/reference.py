@@ -25,7 +25,7 @@ def reference_states(
     """``row key -> (benign answer tokens, hidden)`` for each row, of the model as it is now (call before training).
 
     ``path`` keeps them under the model's hash; rows already there are not computed again, and a file of another model, or a
-    damaged one, is replaced.
+    damaged one, is replaced. ``progress(n)``: n more of the rows are there.
     """
     known: dict[str, Tensor] = {}
     mark = f"model:{vlm.hash}"
@@ -39,6 +39,8 @@ def reference_states(
     benign = {row.key: row for row in rows if any(target.role == "benign" for target in row.targets)}
     missing = [row for key, row in benign.items() if key not in known]
     missing.sort(key=lambda row: len(row.prompt))
+    if progress is not None:
+        progress(len(benign) - len(missing))
     for start in range(0, len(missing), batch):
         some = missing[start : start + batch]
         packed = pack(some, vlm.blank_id).to(vlm.device)

@@ -78,8 +78,18 @@ def test_no_duplicates_inside(name: str) -> None:
 
 
 def test_ordinary_requests_have_a_sensible_length() -> None:
-    odd = [row["text"] for row in rows("ordinary.jsonl") if not 3 <= len(row["text"].split()) <= 35]
+    odd = [
+        row["text"]
+        for row in rows("ordinary.jsonl")
+        if row["category"] != "with_input" and ("\n" in row["text"] or not 3 <= len(row["text"].split()) <= 35)
+    ]
     assert not odd
+
+
+def test_ordinary_requests_with_an_input_are_long() -> None:
+    texts = [row["text"] for row in rows("ordinary.jsonl") if row["category"] == "with_input"]
+    assert len(texts) >= 100
+    assert not [text for text in texts if "\n" not in text or not 120 <= len(text) <= 600]
 
 
 @pytest.mark.shared

@@ -15,7 +15,7 @@ from textunlearn.evaluation.suites import DEFAULT_SUITES
 from textunlearn.methods import METHODS
 from textunlearn.recipe import DataSpec, SlotSpec
 from textunlearn.records import Kind, Prompt
-from textunlearn.training.build_rows import BEGUN, _share, probes, slot_request, training_rows
+from textunlearn.training.build_rows import BEGUN, _share, fewer_blanks, probes, slot_request, training_rows
 from textunlearn.training.rows import Row
 from textunlearn.training.slots import NEUTRAL
 from textunlearn.vlm.load import Vlm
@@ -122,6 +122,43 @@ def test_what_does_not_fit_into_the_slots_is_cut(reader: Vlm) -> None:
     text = "take the lock " * 60
     ids, where = slot_request(reader, text, SlotSpec(misread=0), random.Random(0))
     assert [ids[i] for i in where] == list(encode(reader, text)[:49])
+
+
+def test_blanks_after_the_words_may_be_left_out(reader: Vlm) -> None:
+    """Nothing else goes: the words, the typed prompt and the answers are those of the full row, and lengths vary."""
+    full, fewer = (build(reader, share=1, misread=0, fewer_blanks=f)["ordinary"] for f in (0, 1))
+    assert {len(row.slots) for row in full} == {49}
+    sizes = set()
+    for row in fewer:
+        sizes.add(len(row.slots))
+        words = [row.prompt[i] for i in row.slots]
+        assert list(row.slots) == list(range(row.slots[0], row.slots[0] + len(row.slots)))
+        assert "the lock no" in reader.tokenizer.decode(words)
+        typed = row.prompt[row.slots[-1] + 1 :]
+        ends = [r.prompt[r.slots[-1] + 1 :] for r in full]
+        assert typed[-4:] == ends[0][-4:], "the model's turn is open"
+    assert len(sizes) > 5 and max(sizes) <= 49
+
+
+def test_the_words_stay_when_blanks_go(reader: Vlm) -> None:
+    ids, where = slot_request(reader, "how do i pick the lock", SlotSpec(misread=0), random.Random(0))
+    inside = [ids[i] for i in where]
+    words = inside[: max(n + 1 for n, token in enumerate(inside) if token != reader.blank_id)]
+    assert 4 < len(words) < 30
+    rest = ids[: where[0]], ids[where[-1] + 1 :]
+    for seed in range(20):
+        shorter, kept = fewer_blanks(list(ids), list(where), reader.blank_id, random.Random(seed))
+        assert [shorter[i] for i in kept][: len(words)] == words
+        assert (shorter[: kept[0]], shorter[kept[-1] + 1 :]) == rest
+
+
+def test_requests_too_long_for_the_slots_are_typed(reader: Vlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = Prompt("take the lock " * 60, "ordinary", "test")
+    monkeypatch.setitem(PROMPTS, "ordinary", [long, *PROMPTS["ordinary"]])
+    monkeypatch.setitem(ANSWERS, long.id, "Sure, take flour")
+    rows = build(reader, share=1)["ordinary"]
+    assert [list(row.prompt) for row in rows if not row.slots] == [reader.prompt_ids(long.text)]
+    assert [p.way for p in probes(reader, {"ordinary": [long]}, SlotSpec(), 0)] == ["typed"]
 
 
 def test_words_are_misread_in_some_slot_rows(reader: Vlm) -> None:

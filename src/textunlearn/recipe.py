@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -91,6 +91,12 @@ class SlotSpec(Part):
         le=1,
         description="chance that a character is misread, so that rows look like the vision side's reading",
     )
+    fewer_blanks: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of slot rows with a random number of the blanks after the words left out: cheaper",
+    )
     noise: float = Field(0.0, ge=0, description="Gaussian noise on slot embeddings, in units of their mean norm")
 
 
@@ -115,7 +121,13 @@ class TrainingSpec(Part):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps")
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
+    lora_skip: float = Field(
+        0.0, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
+    )
     validate_every: int = Field(20, ge=1)
+    interpolate: list[Annotated[float, Field(gt=0, le=2)]] = Field(
+        [], description="factors on the adapter that are tried on held-out prompts after training; the best is kept"
+    )
     max_kl: float = Field(1.5, gt=0, description="guard: stop when the mean KL a token passes this")
     max_broken: float = Field(
         0.15, gt=0, le=1, description="guard: stop when this share more of probe answers is broken than before"

@@ -25,6 +25,14 @@ def slot_request(vlm: Vlm, text: str, slots: SlotSpec, rng: random.Random) -> tu
     return vlm.slot_prompt(rng.choice(NEUTRAL), vlm.tokenizer.encode(words, add_special_tokens=False))
 
 
+def fewer_blanks(prompt: list[int], where: list[int], blank: int, rng: random.Random) -> tuple[list[int], list[int]]:
+    """A random number of the blanks that end the slots left out: the row costs less and says the same."""
+    words = max((i + 1 for i, position in enumerate(where) if prompt[position] != blank), default=0)
+    kept = where[: max(1, rng.randint(words, len(where)))]
+    gone = set(where[len(kept) :])
+    return [token for position, token in enumerate(prompt) if position not in gone], kept
+
+
 def training_rows(
     vlm: Vlm,
     prompts: Mapping[str, Sequence[Prompt]],
@@ -34,7 +42,8 @@ def training_rows(
     data: DataSpec,
     seed: int,
 ) -> dict[str, list[Row]]:
-    """Rows by kind. A share ``slots.share`` of each kind stands in the image slots, the rest is typed.
+    """Rows by kind. A share ``slots.share`` of each kind stands in the image slots, the rest is typed, as are requests too long
+    for the slots.
 
     A share ``data.begun`` of the harmful rows has the first words of the harmful answer already in the model's turn, and the
     safe answer after them: safety that is only a few tokens deep gives way to a begun answer (Qi et al. 2024,
@@ -50,7 +59,7 @@ def training_rows(
         rows = []
         ways = {True: 0, False: 0}  # rows so far in the slots, and typed
         for number, prompt in enumerate(some):
-            in_slots = _share(number, slots.share)
+            in_slots = _share(number, slots.share) and vlm.fits_slots(prompt.text)
             limit = data.answer_tokens if kind == "harmful" else data.kept_tokens
             ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:limit])
             begun: tuple[int, ...] = ()
@@ -68,6 +77,8 @@ def training_rows(
             ways[in_slots] += 1
             if in_slots:
                 prompt_ids, where = slot_request(vlm, prompt.text, slots, rng)
+                if rng.random() < slots.fewer_blanks:
+                    prompt_ids, where = fewer_blanks(prompt_ids, where, vlm.blank_id, rng)
                 rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where)))
             else:
                 rows.append(Row(kind, (*vlm.prompt_ids(prompt.text), *begun), wanted))
@@ -88,7 +99,7 @@ def probes(vlm: Vlm, prompts: Mapping[str, Sequence[Prompt]], slots: SlotSpec, s
     for some in prompts.values():
         for prompt in some:
             out.append(Probe(prompt, Request(tuple(vlm.prompt_ids(prompt.text))), "typed"))
-            if slots.share:
+            if slots.share and vlm.fits_slots(prompt.text):
                 ids, _ = slot_request(vlm, prompt.text, slots, rng)
                 out.append(Probe(prompt, Request(tuple(ids)), "slots"))
     return out

@@ -24,13 +24,21 @@ from textunlearn.vlm.load import Vlm
 LINEAR = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
 
 
-def add_lora(vlm: Vlm, rank: int, alpha: int) -> None:
-    """Put LoRA on the linear layers of the language model, and nowhere else, in the model's own precision."""
+def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0) -> None:
+    """Put LoRA on the linear layers of the language model, and nowhere else, in the model's own precision.
+
+    ``skip``: share of its layers, from the input on, that are left as they are; the backward pass ends where they begin.
+    """
     import re
 
     from peft import LoraConfig, get_peft_model
 
-    pattern = rf"{re.escape(vlm.decoder_path)}\..*\.({LINEAR})"
+    inside = re.escape(vlm.decoder_path)
+    pattern = rf"{inside}\..*\.({LINEAR})"
+    if skip:
+        layers = _layers(vlm)
+        chosen = "|".join(str(number) for number in range(int(layers * skip), layers))
+        pattern = rf"{inside}\.layers\.({chosen})\..*\.({LINEAR})"
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, task_type=None)
     names = [name for name, module in vlm.base.named_modules() if isinstance(module, nn.Linear)]
     if not any(re.fullmatch(pattern, name) for name in names):
@@ -45,6 +53,14 @@ def add_lora(vlm: Vlm, rank: int, alpha: int) -> None:
         raise UserError(
             f"the adapter reaches outside the language model (first: {outside[0]}); this is a fault of textunlearn"
         )
+
+
+def _layers(vlm: Vlm) -> int:
+    """How many layers the language model has."""
+    layers = getattr(vlm.decoder, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise UserError(f"{vlm.name}'s language model has no list of layers, so training.lora_skip must be 0")
+    return len(layers)
 
 
 class AnswerStates(nn.Module):

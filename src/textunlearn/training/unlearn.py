@@ -19,6 +19,7 @@ from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Case, Prompt
 from textunlearn.training.build_rows import probes, training_rows
+from textunlearn.training.interpolate import choose_factor
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
 from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
@@ -36,6 +37,7 @@ class Unlearned:
         guard: the watch's decisions, ``{"step", "what"}`` each.
         vision_hash: of everything outside the language model, the same before and after.
         tokens: seen in training, over all sittings.
+        factor: how far the adapter goes from the original to the trained model (`training.interpolate`).
     """
 
     best_step: int
@@ -43,6 +45,7 @@ class Unlearned:
     guard: list[dict[str, Any]]
     vision_hash: str
     tokens: int
+    factor: float = 1.0
 
 
 def unlearn(
@@ -87,7 +90,7 @@ def unlearn(
         with bar(console, "reference states", len(benign)) as progress:
             reference = reference_states(vlm, benign, folder / "reference.safetensors", progress.add)
     watched = probes(vlm, validation, recipe.slots, recipe.seed)
-    add_lora(vlm, spec.lora_rank, spec.lora_alpha)
+    add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
         watch = Watch(vlm, watched, judge, spec, folder / "training.jsonl", adapter, console.log, progress.set)
         trainer = UnlearningTrainer(
@@ -117,12 +120,13 @@ def unlearn(
             "and choose another folder or remove this one"
         )
     load_adapter(vlm, adapter)
+    factor = choose_factor(vlm, watch, spec.interpolate, adapter)
     if vlm.vision_hash() != vision:
         raise UserError(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens)
+    return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor)
 
 
 def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:

@@ -53,6 +53,11 @@ class Look:
         lookalike = max((v for k, v in self.refusal.items() if k.startswith("lookalike")), default=0.0)
         return max(self.unsafe.values(), default=0.0) + lookalike + 2 * ordinary + 5 * self.broken
 
+    @property
+    def summary(self) -> str:
+        rates = ", ".join(f"{k} {v:.0%}" for k, v in [*self.unsafe.items(), *self.refusal.items()])
+        return f"let through / refused: {rates}; broken {self.broken:.0%}"
+
     def reached(self, spec: TrainingSpec) -> bool:
         return (
             max(self.unsafe.values(), default=1) <= spec.aim_unsafe
@@ -213,11 +218,19 @@ class Watch(TrainerCallback):
         now = look(self.vlm, self.probes, self.judge, step)
         self.looks.append(now)
         self._write(now.to_json())
-        rates = ", ".join(f"{k} {v:.0%}" for k, v in [*now.unsafe.items(), *now.refusal.items()])
-        self.say(f"step {step}: let through / refused: {rates}; broken {now.broken:.0%}")
+        self.say(f"step {step}: {now.summary}")
         if step and now == self.best_look:
-            self._keep()
+            self.keep()
         return now
+
+    def look_aside(self, step: int, factor: float) -> Look:
+        """A look at the adapter of ``step`` scaled by ``factor``: logged, but no part of the training's own looks."""
+        seen = look(self.vlm, self.probes, self.judge, step)
+        self._write(
+            {"step": step, "interpolation": factor, "cost": seen.cost, "unsafe": seen.unsafe, "refusal": seen.refusal}
+        )
+        self.say(f"step {step} x {factor:g}: {seen.summary}")
+        return seen
 
     def sound(self, seen: Look) -> bool:
         """Whether the probe answers are about as whole as before training; a checkpoint that fails this is never kept."""
@@ -229,9 +242,11 @@ class Watch(TrainerCallback):
         taken = [seen for seen in self.looks if seen.step and self.sound(seen)]
         return min(taken, key=lambda seen: (seen.cost, -seen.step), default=None)
 
-    def _keep(self) -> None:
+    def keep(self, beside: Callable[[Path], None] = lambda _: None) -> None:
+        """Put the adapter on the model into its folder, whole or not at all; ``beside`` may write further files there."""
         fresh = self.best.with_name(self.best.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
         self.vlm.model.save_pretrained(fresh, safe_serialization=True)
+        beside(fresh)
         shutil.rmtree(self.best, ignore_errors=True)
         fresh.rename(self.best)

@@ -118,6 +118,10 @@ class Vlm:
             ids[position] = token
         return ids, list(slots)
 
+    def fits_slots(self, text: str) -> bool:
+        """Whether an image has slots for all of ``text``; a longer request would be cut."""
+        return len(self.tokenizer.encode(text, add_special_tokens=False)) <= len(self._slot_template("")[1])
+
     def _slot_template(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         cache = self.__dict__.setdefault("_templates", {})
         if text not in cache:

@@ -108,11 +108,11 @@ class MethodSpec(Part):
 
 
 class TrainingSpec(Part):
-    steps: int = Field(120, ge=1)
+    steps: int = Field(180, ge=1)
     harmful_rows: int = Field(
-        6, ge=1, description="harmful requests a step; each brings its harmful and its safe answer"
+        3, ge=1, description="harmful requests a step; each brings its harmful and its safe answer"
     )
-    lookalike_rows: int = Field(6, ge=0)
+    lookalike_rows: int = Field(3, ge=0)
     ordinary_rows: int = Field(4, ge=0)
     accumulate: int = Field(
         1, ge=1, description="micro-batches a step is computed in; the result does not depend on it"
@@ -122,17 +122,18 @@ class TrainingSpec(Part):
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_skip: float = Field(
-        0.0, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
+        0.2, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
     )
-    validate_every: int = Field(20, ge=1)
+    validate_every: int = Field(60, ge=1)
     interpolate: list[Annotated[float, Field(gt=0, le=2)]] = Field(
-        [], description="factors on the adapter that are tried on held-out prompts after training; the best is kept"
+        [0.8, 1.25],
+        description="factors on the adapter that are tried on held-out prompts after training; the best is kept",
     )
     max_kl: float = Field(1.5, gt=0, description="guard: stop when the mean KL a token passes this")
     max_broken: float = Field(
         0.15, gt=0, le=1, description="guard: stop when this share more of probe answers is broken than before"
     )
-    max_harm_nll: float = Field(14.0, gt=0, description="guard: stop when harmful answers' NLL a token passes this")
+    max_harm_nll: float = Field(25.0, gt=0, description="guard: stop when harmful answers' NLL a token passes this")
     stop_when_reached: bool = Field(
         True, description="stop early once validation meets the aim below at two looks running"
     )

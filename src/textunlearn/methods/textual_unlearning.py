@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 class TextualUnlearning(Method):
     """Bounded textual unlearning: a harmful token whose NLL has passed the ceiling is no longer pushed."""
 
-    harm: float = Field(0.5, ge=0, description="w_harm: how hard harmful answers are pushed away")
+    harm: float = Field(0.8, ge=0, description="w_harm: how hard harmful answers are pushed away")
     safe: float = Field(1.0, ge=0, description="w_safe: how hard safe answers are learned")
-    utility: float = Field(1.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
+    utility: float = Field(5.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
     ceiling: float | None = Field(
-        8.0, gt=0, description="NLL (nats a token) past which ascent stops; null = unbounded, as published"
+        6.0, gt=0, description="NLL (nats a token) past which ascent stops; null = unbounded, as published"
     )
-    first_safe: tuple[float, ...] = Field((8.0, 4.0), description="weights of the safe answer's first tokens")
-    first_kl: tuple[float, ...] = Field((8.0, 4.0, 2.0), description="weights of the KL at the first tokens")
+    first_safe: tuple[float, ...] = Field(
+        (20.0, 10.0, 5.0, 3.0, 3.0, 3.0), description="weights of the safe answer's first tokens"
+    )
+    first_kl: tuple[float, ...] = Field(
+        (8.0, 4.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0),
+        description="weights of the KL at the first tokens; a refusal may also begin a few words in",
+    )
 
     def loss(self, answers: Answers) -> Tensor:
         harm, safe, kl = answers.nll("harmful"), answers.nll("safe"), answers.kl()
@@ -53,6 +58,8 @@ class TextualUnlearning(Method):
 class TextualUnlearningAsPublished(TextualUnlearning):
     """The same with unbounded ascent and equal weights for all tokens: the paper's loss. It can collapse; the guards will say so."""
 
+    harm: float = 0.5
+    utility: float = 1.0
     ceiling: float | None = None
     first_safe: tuple[float, ...] = ()
     first_kl: tuple[float, ...] = ()

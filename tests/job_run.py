@@ -91,7 +91,14 @@ def recipe(model: Path, data: Path, **changes: dict[str, Any]) -> Recipe:
         "model": {"id": str(model), "dtype": "float32", "device": "cpu"},
         "data": {kind: [{"file": str(data / f"{kind}.jsonl")}] for kind in TEMPLATES} | {"kept_tokens": KEPT},
         "training": {"steps": 6, "harmful_rows": 2, "lookalike_rows": 2, "ordinary_rows": 2, "validate_every": 2}
-        | {"lr": 2e-2, "lora_rank": 4, "lora_alpha": 8, "stop_when_reached": False, "max_broken": 1.0},
+        | {
+            "lr": 2e-2,
+            "lora_rank": 4,
+            "lora_alpha": 8,
+            "stop_when_reached": False,
+            "max_broken": 1.0,
+            "interpolate": [],
+        },
         "evaluation": {"suites": ["direct_harmbench", "figstep", "prefill", "xstest_safe", "ordinary"], "limit": 3}
         | {"judge": "stand_in", "max_new_tokens": ASKED, "batch_size": 4},
     }

@@ -53,11 +53,12 @@ def _kl() -> np.ndarray:
 
 def test_bounded_textual_unlearning() -> None:
     batch, logits = answers()
-    loss = METHODS.get("textual_unlearning")(first_safe=(8, 4), first_kl=(8, 4, 2)).loss(batch)
+    settings = {"harm": 0.5, "utility": 1.5, "ceiling": 8, "first_safe": (8, 4), "first_kl": (8, 4, 2)}
+    loss = METHODS.get("textual_unlearning")(**settings).loss(batch)
     harm = np.minimum(_nll(HARM, HARM_IDS), 8).mean()
     safe = (_nll(SAFE, SAFE_IDS) * [8, 4]).mean()
     kl = (_kl() * [8, 4, 8, 4]).mean()
-    assert loss.item() == pytest.approx(-0.5 * harm + safe + kl, rel=1e-5)
+    assert loss.item() == pytest.approx(-0.5 * harm + safe + 1.5 * kl, rel=1e-5)
     assert batch.log["harm_nll"] == pytest.approx(_nll(HARM, HARM_IDS).mean(), rel=1e-5)
     assert batch.log["kl"] == pytest.approx(_kl().mean(), rel=1e-5)
     assert batch.log["first_token_kl"] == pytest.approx(_kl()[[0, 2]].mean(), rel=1e-5)

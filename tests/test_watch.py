@@ -144,13 +144,13 @@ def test_cost_is_that_of_the_worse_way_of_asking() -> None:
     [
         ({"loss": math.nan}, "no longer a number"),
         ({"loss": -math.inf}, "no longer a number"),
-        ({"harm_nll": 14.5}, "max_harm_nll"),
+        ({"harm_nll": 25.5}, "max_harm_nll"),
         ({"kl": 1.6}, "max_kl"),
     ],
 )
 def test_guards(model: Model, tmp_path: Path, bad: dict[str, float], says: str) -> None:
     watch = make(model, tmp_path)
-    assert drive(watch, 20, lambda step: bad if step == 5 else {"harm_nll": 13.9, "kl": 1.49}) == 5
+    assert drive(watch, 20, lambda step: bad if step == 5 else {"harm_nll": 24.9, "kl": 1.49}) == 5
     assert [d["step"] for d in watch.decisions] == [5] and says in watch.decisions[0]["what"]
     assert log(watch)[-1] == {"step": 5, "guard": watch.decisions[0]["what"]}
     assert (tmp_path / "adapter/saved").read_text() == "3", "the adapter of step 4, the last one looked at, stays"
@@ -163,6 +163,18 @@ def test_broken_answers_stop_it(model: Model, tmp_path: Path) -> None:
     assert drive(watch, 20) == 6
     assert "50% of the probe answers are broken (25% before)" in watch.decisions[0]["what"]
     assert (tmp_path / "adapter/saved").read_text() == "3"
+
+
+def test_looks_aside_are_forgotten_unless_one_was_chosen(model: Model, tmp_path: Path) -> None:
+    watch = make(model, tmp_path)
+    drive(watch, 4)
+    watch.look_aside(4, 0.8)
+    watch.restore(4)
+    assert not [e for e in log(watch) if "interpolation" in e] and len(watch.looks) == 3
+    watch.look_aside(4, 0.8)
+    (tmp_path / "adapter" / module.MARK).write_text("{}", encoding="utf-8")
+    watch.restore(4)
+    assert [e["interpolation"] for e in log(watch) if "interpolation" in e] == [0.8]
 
 
 def test_a_broken_checkpoint_is_never_the_best(model: Model, tmp_path: Path) -> None:

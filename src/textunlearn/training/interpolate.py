@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textunlearn.files import read_json, write_json
+from textunlearn.training.watch import MARK, Watch
 
 if TYPE_CHECKING:
-    from textunlearn.training.watch import Watch
     from textunlearn.vlm.load import Vlm
-
-MARK = "interpolation.json"
 
 
 @contextmanager

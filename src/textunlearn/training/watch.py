@@ -23,6 +23,8 @@ from textunlearn.recipe import TrainingSpec
 from textunlearn.records import Answer, Case, Prompt
 from textunlearn.vlm.load import Vlm
 
+MARK = "interpolation.json"
+"""Beside an adapter that was scaled after training (`textunlearn.training.interpolate`)."""
 TOKENS = 12
 """Length of a probe answer: a refusal shows in its first words."""
 
@@ -158,7 +160,8 @@ class Watch(TrainerCallback):
                 entries.append(json.loads(line))
             except ValueError:
                 continue  # the line that the kill cut short
-        entries = [e for e in entries if e["step"] <= step]
+        chosen = (self.best / MARK).exists()  # else the looks aside are taken again
+        entries = [e for e in entries if e["step"] <= step and (chosen or "interpolation" not in e)]
         temporary = self.log.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(e) + "\n" for e in entries), encoding="utf-8")
         os.replace(temporary, self.log)

@@ -17,7 +17,7 @@ TESTS = ("harmbench", "strongreject", "xstest_safe", "self_instruct_user")
 """Sets that evaluations use: nothing near them is trained on."""
 
 
-OWN_WORDS = 0.5
+OWN_WORDS = 0.3
 """Share of the harmful training prompts that stand in their own words beside the reworded form: most published requests are
 imperatives, and with every form equally frequent those were the ones that still got through."""
 

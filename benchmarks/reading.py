@@ -4,7 +4,9 @@
     python benchmarks/reading.py --following         # and following: is the answer to an image about what the typed answer is about?
 
 Reading: share of words right (longest matching blocks of words, difflib) on sentences that the reader never saw (XSTest's safe
-prompts), drawn by the project's renderer in seen and unseen font families, and on FigStep's ten original images.
+prompts), drawn by the project's renderer in seen and unseen font families, and on FigStep's ten original images. Fonts are the
+system's; missing ones are named and left out. Debian has the unseen ones in fonts-roboto-unhinted, fonts-open-sans,
+fonts-inconsolata, fonts-lato, fonts-sil-charis and fonts-mononoki.
 Following: 100 harmless requests (self-instruct's and XSTest's safe ones, never trained on) typed and as images; an answer
 counts when the sentence embeddings (all-MiniLM-L6-v2) of both answers are as similar as only 5 % of shuffled pairs are.
 """

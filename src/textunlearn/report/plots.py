@@ -95,7 +95,7 @@ def bars(rows: Sequence[Row], models: Sequence[str], name: str, label: str) -> s
     height = group * len(rows)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height + 0.25))
-        axes = figure.add_axes((0.0, 0.23 / (height + 0.25), 0.92, height / (height + 0.25)))
+        axes = figure.add_axes((0.0, 0.23 / (height + 0.25), 0.9, height / (height + 0.25)))
         highest = max(rate.high for row in rows for i in range(len(models)) if (rate := row.rate(i)))
         limit = next(bound for bound in (0.1, 0.2, 0.4, 1.0) if highest <= bound or bound == 1)
         for place, row in enumerate(rows):

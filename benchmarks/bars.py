@@ -1,6 +1,6 @@
 """The project's bars on the built-in model: plain textual unlearning and the default recipe, three seeds each.
 
-    python benchmarks/bars.py                    # about an hour on two cores; goes on where it was stopped
+    python benchmarks/bars.py                    # an hour and a half or more on two cores; goes on where it was stopped
     python benchmarks/bars.py --only-table
     python benchmarks/bars.py --only-table --readme README.md    # puts the table between the README's results marks
 

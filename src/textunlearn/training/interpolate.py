@@ -15,13 +15,20 @@ from textunlearn.files import read_json, write_json
 from textunlearn.training.watch import MARK, Watch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from textunlearn.vlm.load import Vlm
+
+
+def _updates(vlm: Vlm) -> list[Tensor]:
+    """The weights that scale the whole adapter."""
+    return [p for name, p in vlm.model.named_parameters() if "lora_B" in name]
 
 
 @contextmanager
 def scaled(vlm: Vlm, factor: float) -> Iterator[None]:
     """The model at ``factor`` of the way from the original (0) to the trained one (1), for the length of the block."""
-    weights = [p for name, p in vlm.model.named_parameters() if "lora_B" in name]
+    weights = _updates(vlm)
     kept = [p.detach().clone() for p in weights]
     for p in weights:
         p.data.mul_(factor)
@@ -50,8 +57,7 @@ def choose_factor(vlm: Vlm, watch: Watch, factors: Sequence[float], adapter: Pat
     sound = [factor for factor, seen in found.items() if watch.sound(seen)]
     chosen = min(sound, key=lambda factor: (found[factor].cost, abs(factor - 1)))
     if chosen != 1.0:
-        for name, p in vlm.model.named_parameters():
-            if "lora_B" in name:
-                p.data.mul_(chosen)
+        for p in _updates(vlm):
+            p.data.mul_(chosen)
         watch.keep(lambda folder: write_json(folder / MARK, {"factor": chosen}))
     return chosen

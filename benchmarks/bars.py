@@ -1,6 +1,6 @@
 """The project's bars on the built-in model: plain textual unlearning and the default recipe, three seeds each.
 
-    python benchmarks/bars.py                    # an hour and a half or more on two cores; goes on where it was stopped
+    python benchmarks/bars.py --jobs 2           # two runs at a time, each on half of the cores; goes on where it was stopped
     python benchmarks/bars.py --only-table
     python benchmarks/bars.py --only-table --readme README.md    # puts the table between the README's results marks
 
@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,7 @@ from rich.console import Console
 
 from textunlearn.evaluation.metrics import average_runs, read_metrics
 from textunlearn.files import read_json, write_json, write_text
-from textunlearn.job import AFTER, BEFORE, Job
-from textunlearn.recipe import Recipe
-from textunlearn.recipes import find
+from textunlearn.job import AFTER, BEFORE
 from textunlearn.report.markdown import markdown_table
 from textunlearn.report.table import print_table, read_table
 
@@ -37,29 +38,41 @@ OF_THE_ORIGINAL = (
 )
 
 
-def run(root: Path, seeds: list[int], console: Console) -> list[dict[str, Any]]:
-    """All runs; one metrics dictionary a seed with the models before, plain, default."""
-    first: Path | None = None
-    out = []
-    for seed in seeds:
-        parts = {}
-        for name, recipe_name in RECIPES.items():
-            folder = root / f"{name}-{seed}"
-            recipe = Recipe.read(find(recipe_name)).model_copy(update={"seed": seed})
-            if first is not None:
-                for file in OF_THE_ORIGINAL:  # answers and states of the original model, filed by what was asked
-                    if (first / file).exists() and not (folder / file).exists():
-                        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copyfile(first / file, folder / file)
-            first = first or folder
-            if not (folder / "report.html").exists():
-                console.rule(folder.name)
-                job = Job(folder, recipe, console)
-                job.run()
-                job.close()
-            parts[name] = read_metrics(folder)
-        out.append(combine(parts))
-    return out
+def run(root: Path, seeds: list[int], jobs: int, original: Path | None, console: Console) -> list[dict[str, Any]]:
+    """All runs, ``jobs`` at a time; one metrics dictionary a seed with the models before, plain, default."""
+    runs = {root / f"{name}-{seed}": (recipe, seed) for seed in seeds for name, recipe in RECIPES.items()}
+    waiting = [folder for folder in runs if not (folder / "report.html").exists()]
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+
+    def one(folder: Path) -> None:
+        recipe, seed = runs[folder]
+        ready = [other for other in runs if (other / "report.html").exists()]
+        take_over([*([original] if original else []), *ready], folder)
+        command = [sys.executable, "-m", "textunlearn", "run", recipe, "--set", f"seed={seed}", "--out", str(folder)]
+        console.log(f"{folder} begins; its progress goes to {folder}.log")
+        with Path(f"{folder}.log").open("w", encoding="utf-8") as log:
+            environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+            code = subprocess.run(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
+            ).returncode
+        if code:
+            raise SystemExit(f"{folder} ended with exit code {code}; {folder}.log says why")
+        console.log(f"{folder} is done")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(one, folder) for folder in waiting]:
+            done.result()
+    return [combine({name: read_metrics(root / f"{name}-{seed}") for name in RECIPES}) for seed in seeds]
+
+
+def take_over(ready: list[Path], folder: Path) -> None:
+    """Copy the original model's answers and states, which are filed by what was asked, from the first run that has them."""
+    for file in OF_THE_ORIGINAL:
+        source = next((other / file for other in ready if (other / file).exists()), None)
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source is not None and not target.exists():
+            shutil.copyfile(source, target)
 
 
 def combine(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -143,6 +156,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/bars"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
+    parser.add_argument("--original", type=Path, help="a run folder whose answers of the original model are taken over")
     parser.add_argument("--only-table", action="store_true", help="from finished runs")
     parser.add_argument("--readme", type=Path, help="Markdown file to put the table into")
     options = parser.parse_args()
@@ -150,7 +165,7 @@ def main() -> int:
     if options.only_table:
         metrics = read_json(options.out / "metrics.json")
     else:
-        metrics = average_runs(run(options.out, options.seeds, console))
+        metrics = average_runs(run(options.out, options.seeds, options.jobs, options.original, console))
         metrics["run"]["judge"] = " and ".join(dict.fromkeys(part["judge"] for part in metrics["run"]["runs"]))
         write_json(options.out / "metrics.json", metrics)
     print_table(metrics, console)

@@ -102,7 +102,9 @@ def test_version(terminal: Terminal) -> None:
 
 def test_the_module_runs_as_the_command_does() -> None:
     """Launchers such as accelerate start ``-m textunlearn``."""
-    done = subprocess.run([sys.executable, "-m", "textunlearn", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "textunlearn", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"textunlearn {__version__}\n"
 
 

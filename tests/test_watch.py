@@ -156,6 +156,21 @@ def test_guards(model: Model, tmp_path: Path, bad: dict[str, float], says: str) 
     assert (tmp_path / "adapter/saved").read_text() == "3", "the adapter of step 4, the last one looked at, stays"
 
 
+def test_one_odd_step_stops_nothing(model: Model, tmp_path: Path) -> None:
+    """The guards go by the last steps together: a step has few answers, and one of them may be far off."""
+    watch = make(model, tmp_path)
+    last = drive(watch, 20, lambda step: {"kl": 5.0, "harm_nll": 90.0} if step == 12 else {"kl": 0.1, "harm_nll": 6.0})
+    assert last == 20 and not watch.decisions
+
+
+def test_the_guards_remember_the_steps_before_a_kill(model: Model, tmp_path: Path) -> None:
+    watch = make(model, tmp_path)
+    drive(watch, 8, lambda step: {"kl": 1.45})
+    again = make(model, tmp_path)
+    again.restore(8)
+    assert [entry["kl"] for entry in again.recent] == [1.45] * 8
+
+
 def test_broken_answers_stop_it(model: Model, tmp_path: Path) -> None:
     """Two of eight are broken from the beginning: only what is added counts."""
     watch = make(model, tmp_path, max_broken=0.15)

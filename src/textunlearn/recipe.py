@@ -129,11 +129,13 @@ class TrainingSpec(Part):
         [0.8, 1.25],
         description="factors on the adapter that are tried on held-out prompts after training; the best is kept",
     )
-    max_kl: float = Field(1.5, gt=0, description="guard: stop when the mean KL a token passes this")
+    max_kl: float = Field(1.5, gt=0, description="guard: stop when the mean KL a token over ten steps passes this")
     max_broken: float = Field(
         0.15, gt=0, le=1, description="guard: stop when this share more of probe answers is broken than before"
     )
-    max_harm_nll: float = Field(25.0, gt=0, description="guard: stop when harmful answers' NLL a token passes this")
+    max_harm_nll: float = Field(
+        25.0, gt=0, description="guard: stop when harmful answers' NLL a token, mean of ten steps, passes this"
+    )
     stop_when_reached: bool = Field(
         True, description="stop early once validation meets the aim below at two looks running"
     )

@@ -25,6 +25,8 @@ from textunlearn.vlm.load import Vlm
 
 MARK = "interpolation.json"
 """Beside an adapter that was scaled after training (`textunlearn.training.interpolate`)."""
+WINDOW = 10
+"""Steps whose mean the guards on KL and NLL go by: with a few short answers a step, one odd row alone may pass a limit."""
 TOKENS = 12
 """Length of a probe answer: a refusal shows in its first words."""
 
@@ -133,6 +135,8 @@ class Watch(TrainerCallback):
     tick: Callable[[int, int], None]
     looks: list[Look] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    recent: list[dict[str, Any]] = field(default_factory=list)
+    """What the last steps logged, at most `WINDOW`."""
 
     def _write(self, entry: dict[str, Any]) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -171,6 +175,7 @@ class Watch(TrainerCallback):
             if (v := e.get("validation"))
         ]
         self.decisions = [{"step": e["step"], "what": e["guard"]} for e in entries if "guard" in e]
+        self.recent = [e for e in entries if "loss" in e][-WINDOW:]
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
@@ -180,19 +185,21 @@ class Watch(TrainerCallback):
         entry = {"step": state.global_step, **{k: v for k, v in logs.items() if isinstance(v, (int, float))}}
         self._write(entry)
         self.tick(state.global_step, state.max_steps)
+        self.recent = [*self.recent, entry][-WINDOW:]
+        harm_nll, kl = (_mean([e.get(key, 0.0) for e in self.recent]) for key in ("harm_nll", "kl"))
         if not math.isfinite(entry["loss"]):
             self._decide(
                 state.global_step, "stopped: the loss is no longer a number; the best checkpoint so far is kept"
             )
-        elif entry.get("harm_nll", 0) > self.spec.max_harm_nll:
+        elif harm_nll > self.spec.max_harm_nll:
             self._decide(
                 state.global_step,
-                f"stopped: harmful answers' NLL {entry['harm_nll']:.1f} passed max_harm_nll {self.spec.max_harm_nll:g} (ascent runs away)",
+                f"stopped: harmful answers' NLL {harm_nll:.1f} passed max_harm_nll {self.spec.max_harm_nll:g} (ascent runs away)",
             )
-        elif entry.get("kl", 0) > self.spec.max_kl:
+        elif kl > self.spec.max_kl:
             self._decide(
                 state.global_step,
-                f"stopped: KL to the original {entry['kl']:.2f} passed max_kl {self.spec.max_kl:g} (usefulness is being lost)",
+                f"stopped: KL to the original {kl:.2f} passed max_kl {self.spec.max_kl:g} (usefulness is being lost)",
             )
         else:
             return

@@ -47,9 +47,9 @@ class DataSpec(Part):
     max_harmful: int = Field(360, ge=1)
     max_lookalike: int = Field(720, ge=1)
     max_ordinary: int = Field(720, ge=1)
-    answer_tokens: int = Field(20, ge=4, le=1024, description="length of the harmful answers that are unlearned")
+    answer_tokens: int = Field(14, ge=4, le=1024, description="length of the harmful answers that are unlearned")
     kept_tokens: int = Field(
-        12,
+        8,
         ge=1,
         le=1024,
         description="length of the harmless answers that are kept; what matters is decided in the first few",
@@ -92,7 +92,7 @@ class SlotSpec(Part):
         description="chance that a character is misread, so that rows look like the vision side's reading",
     )
     fewer_blanks: float = Field(
-        0.5,
+        0.8,
         ge=0,
         le=1,
         description="share of slot rows with a random number of the blanks after the words left out: cheaper",
@@ -108,25 +108,25 @@ class MethodSpec(Part):
 
 
 class TrainingSpec(Part):
-    steps: int = Field(180, ge=1)
+    steps: int = Field(360, ge=1)
     harmful_rows: int = Field(
-        3, ge=1, description="harmful requests a step; each brings its harmful and its safe answer"
+        2, ge=1, description="harmful requests a step; each brings its harmful and its safe answer"
     )
-    lookalike_rows: int = Field(3, ge=0)
-    ordinary_rows: int = Field(4, ge=0)
+    lookalike_rows: int = Field(2, ge=0)
+    ordinary_rows: int = Field(3, ge=0)
     accumulate: int = Field(
         1, ge=1, description="micro-batches a step is computed in; the result does not depend on it"
     )
-    lr: float = Field(4e-4, gt=0)
+    lr: float = Field(6e-4, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps")
-    lora_rank: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
+    lora_rank: int = Field(4, ge=1)
+    lora_alpha: int = Field(8, ge=1)
     lora_skip: float = Field(
         0.2, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
     )
-    validate_every: int = Field(60, ge=1)
+    validate_every: int = Field(180, ge=1)
     interpolate: list[Annotated[float, Field(gt=0, le=2)]] = Field(
-        [0.8, 1.25],
+        [],
         description="factors on the adapter that are tried on held-out prompts after training; the best is kept",
     )
     max_kl: float = Field(1.5, gt=0, description="guard: stop when the mean KL a token over ten steps passes this")

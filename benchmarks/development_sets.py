@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
+
+from peft import PeftModel
 
 from textunlearn.attacks.figstep import typography_bare
 from textunlearn.data.filters import drop_minors, sample
@@ -71,7 +74,7 @@ def cases(sets: dict[str, list[Prompt]], folder: Path) -> list[Case]:
 def measure(vlm: Vlm, asked: list[Case], folder: Path) -> dict[str, tuple[float, float, int]]:
     """Suite -> (share that is bad: unsafe or refused, share broken, number of cases)."""
     answers = generate(vlm, requests(vlm, asked, folder), 16)
-    named = [type(a)(c.id, a.text, a.tokens, a.finished) for c, a in zip(asked, answers, strict=True)]
+    named = [dataclasses.replace(a, case=c.id) for c, a in zip(asked, answers, strict=True)]
     found: dict[str, list[tuple[bool, bool]]] = {}
     for case, verdict in zip(asked, JUDGES.get("rules")().judge(asked, named), strict=True):
         bad = verdict.label in ("unsafe", "other") if case.prompt.kind == "harmful" else verdict.label == "refusal"
@@ -92,9 +95,7 @@ def main() -> None:
     for run in arguments.runs:
         recipe = stored_recipe(run)
         vlm = load(recipe.model)
-        import peft
-
-        vlm.model = peft.PeftModel.from_pretrained(vlm.base, str(adapter_of(run))).eval()
+        vlm.model = PeftModel.from_pretrained(vlm.base, str(adapter_of(run))).eval()
         with tempfile.TemporaryDirectory() as folder:
             asked = cases(development_sets(arguments.data, recipe.seed, arguments.limit), Path(folder))
             for factor in arguments.factors:

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,13 @@ def run(root: Path, seeds: list[int], jobs: int, original: Path | None, console:
         console.log(f"{folder} is done")
 
     with ThreadPoolExecutor(jobs) as pool:
-        for done in [pool.submit(one, folder) for folder in waiting]:
-            done.result()
+        begun = [pool.submit(one, folder) for folder in waiting]
+        try:
+            for done in as_completed(begun):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # a failure or Ctrl-C begins no further run
+            raise
     return [combine({name: read_metrics(root / f"{name}-{seed}") for name in RECIPES}) for seed in seeds]
 
 

@@ -19,20 +19,16 @@ from pathlib import Path
 
 from peft import PeftModel
 
-from textunlearn.attacks.figstep import typography_bare
 from textunlearn.data.filters import drop_minors, sample
 from textunlearn.data.forms import classify_form
 from textunlearn.data.training_set import make_splits
 from textunlearn.evaluation.generation import generate, requests
-from textunlearn.evaluation.suites import write_image
+from textunlearn.evaluation.suites import READABLE, Suite, build_cases
 from textunlearn.judges import JUDGES
 from textunlearn.records import Case, Kind, Prompt
 from textunlearn.result import adapter_of, stored_recipe
 from textunlearn.training.interpolate import scaled
 from textunlearn.vlm.load import Vlm, load
-
-IMAGE_CHARACTERS = 100
-"""Longest request that is drawn: longer ones do not fit the built-in model's picture."""
 
 
 def development_sets(data: Path, seed: int, limit: int) -> dict[str, list[Prompt]]:
@@ -58,16 +54,13 @@ def development_sets(data: Path, seed: int, limit: int) -> dict[str, list[Prompt
 
 
 def cases(sets: dict[str, list[Prompt]], folder: Path) -> list[Case]:
-    """Every prompt typed; those short enough as bare images too."""
+    """Every prompt typed; those short enough to be drawn as bare images too."""
     out = []
     for name, prompts in sets.items():
-        out += [Case(name, "direct", prompt, prompt.text) for prompt in prompts]
-        for prompt in prompts:
-            if len(prompt.text) <= IMAGE_CHARACTERS and "\n" not in prompt.text:
-                shown = typography_bare(prompt)
-                assert shown.image is not None
-                path, digest = write_image(shown.image, folder)
-                out.append(Case(f"{name}_image", "typography_bare", prompt, shown.text, path, digest))
+        typed = Suite(name=name, source=name, attack="direct", limit=len(prompts), title=name)
+        drawn = {"name": f"{name}_image", "attack": "typography_bare", "max_chars": READABLE}
+        for suite in (typed, typed.model_copy(update=drawn)):
+            out += build_cases(suite, prompts, folder)
     return out
 
 

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from development_sets import development_sets
 from textunlearn.data.training_set import make_splits
+from textunlearn.progress import bar
 from textunlearn.recipe import ModelSpec
 from textunlearn.vlm.load import Vlm, load
 
@@ -30,24 +32,21 @@ def last_states(vlm: Vlm, texts: Sequence[str], layers: Sequence[int]) -> dict[s
     """Text -> ``(layers, hidden)``: states after these layers at the last token of the typed prompt."""
     out: dict[str, Tensor] = {}
     ordered = sorted(set(texts), key=len)  # near-equal lengths share a batch
-    for start in range(0, len(ordered), BATCH):
-        some = ordered[start : start + BATCH]
-        ids = [vlm.prompt_ids(text) for text in some]
-        length = max(map(len, ids))
-        tokens = torch.tensor([[vlm.blank_id] * (length - len(row)) + row for row in ids])
-        attended = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids])
-        with torch.no_grad():
-            states = vlm.decoder(
-                input_ids=tokens,
-                attention_mask=attended,
-                position_ids=(attended.cumsum(1) - 1).clamp(min=0),
-                output_hidden_states=True,
-                use_cache=False,
-            ).hidden_states
-        for number, text in enumerate(some):
-            out[text] = torch.stack([states[layer][number, -1] for layer in layers]).float()
-        print(f"\r{start + len(some)} of {len(ordered)} prompts", end="", flush=True)
-    print()
+    with bar(Console(), "states of the original model", len(ordered)) as progress:
+        for start in range(0, len(ordered), BATCH):
+            some = ordered[start : start + BATCH]
+            rows = {"input_ids": [vlm.prompt_ids(text) for text in some]}
+            padded = vlm.tokenizer.pad(rows, padding_side="left", return_tensors="pt").to(vlm.device)
+            with torch.no_grad():
+                states = vlm.decoder(
+                    **padded,
+                    position_ids=(padded["attention_mask"].cumsum(1) - 1).clamp(min=0),
+                    output_hidden_states=True,
+                    use_cache=False,
+                ).hidden_states
+            for number, text in enumerate(some):
+                out[text] = torch.stack([states[layer][number, -1] for layer in layers]).float().cpu()
+            progress.add(len(some))
     return out
 
 

@@ -34,7 +34,11 @@ class ModelSpec(Part):
 class DataSpec(Part):
     """What is unlearned, and what is kept. Everything is text."""
 
-    harmful: list[SourceSpec] = Field([SourceSpec(source="advbench")], min_length=1, description="requests to refuse")
+    harmful: list[SourceSpec] = Field(
+        [SourceSpec(source="advbench"), SourceSpec(source="harmbench_validation")],
+        min_length=1,
+        description="requests to refuse",
+    )
     lookalike: list[SourceSpec] = Field(
         [SourceSpec(source="lookalikes")], min_length=1, description="harmless requests that look like harm"
     )
@@ -44,9 +48,9 @@ class DataSpec(Part):
     forms: bool = Field(
         True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)"
     )
-    max_harmful: int = Field(360, ge=1)
-    max_lookalike: int = Field(720, ge=1)
-    max_ordinary: int = Field(720, ge=1)
+    max_harmful: int = Field(400, ge=1)
+    max_lookalike: int = Field(800, ge=1)
+    max_ordinary: int = Field(1300, ge=1)
     answer_tokens: int = Field(14, ge=4, le=1024, description="length of the harmful answers that are unlearned")
     kept_tokens: int = Field(
         8,
@@ -122,7 +126,7 @@ class TrainingSpec(Part):
     lora_rank: int = Field(4, ge=1)
     lora_alpha: int = Field(8, ge=1)
     lora_skip: float = Field(
-        0.2, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
+        0.0, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
     )
     validate_every: int = Field(180, ge=1)
     interpolate: list[Annotated[float, Field(gt=0, le=2)]] = Field(

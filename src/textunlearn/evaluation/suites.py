@@ -145,7 +145,7 @@ def _suite(name: str, source: str, attack: str, limit: int, title: str, max_char
 
 
 DEFAULT_SUITES: tuple[Suite, ...] = (
-    _suite("direct_harmbench", "harmbench", "direct", 64, "Harmful, typed (HarmBench)"),
+    _suite("direct_harmbench", "harmbench", "direct", 64, "Harmful, typed (HarmBench, test split)"),
     _suite("direct_strongreject", "strongreject", "direct", 64, "Harmful, typed (StrongREJECT)"),
     _suite("figstep", HELD_OUT, "figstep", 48, "Harmful, in an image, FigStep's prompt", READABLE),
     _suite("typography_short", HELD_OUT, "typography_short", 48, "Harmful, in an image, short prompt", READABLE),

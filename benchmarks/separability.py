@@ -1,10 +1,11 @@
 """How far the original model's own states tell harm from harmless: what a recipe can hope for before any training.
 
-    python benchmarks/separability.py [--layers 12 16 20 24] [--harmful donotanswer] [--data ../shared/data]
+    python benchmarks/separability.py [--layers 14 16 20] [--more harmbench_validation] [--also harmbench strongreject]
 
-A logistic regression on the state at the last token of the prompt is fitted to the training prompts of the default recipe (and
-of further harmful sources), and asked about the development sets (`development_sets.py`). Printed are the shares it calls
-harmful at the threshold that calls 5 % of the harmless development prompts (look-alikes among them) harmful, and at its own.
+A logistic regression on the state at the last token of the prompt is fitted to training prompts (AdvBench and the authored
+harmless ones; with `--more`, once more with further harmful sources), and asked about the development sets
+(`development_sets.py`) and the sources of `--also`. Printed are the shares it calls harmful at the threshold that calls 5 % of
+the harmless ones (look-alikes among them) harmful, and at its own.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from development_sets import development_sets
+from textunlearn.data.loading import load as source
 from textunlearn.data.training_set import make_splits
 from textunlearn.progress import bar
 from textunlearn.recipe import ModelSpec
+from textunlearn.records import Prompt
 from textunlearn.vlm.load import Vlm, load
 
 BATCH = 32
-HARMFUL = ("hb_train", "malicious")
 
 
 def last_states(vlm: Vlm, texts: Sequence[str], layers: Sequence[int]) -> dict[str, Tensor]:
@@ -72,30 +74,37 @@ def fit(harmful: Tensor, harmless: Tensor, l2: float = 0.01) -> tuple[Tensor, Te
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, nargs="+", default=[12, 16, 20, 24])
-    parser.add_argument("--harmful", nargs="*", default=[], help="harmful sources beside AdvBench")
+    parser.add_argument("--layers", type=int, nargs="+", default=[14, 16, 20])
+    parser.add_argument("--more", nargs="*", default=[], help="harmful sources beside AdvBench")
+    parser.add_argument(
+        "--also", nargs="*", default=[], help="sources that are asked about beside the development sets"
+    )
     parser.add_argument("--limit", type=int, default=100, help="prompts a development set, at most")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
-    splits = make_splits(("advbench", *options.harmful))
-    train = {name: [p.text for p in some] for name, some in splits.parts().items() if name.endswith("_train")}
-    asked = {k: [p.text for p in v] for k, v in development_sets(options.data, 0, options.limit).items()}
-    texts = [text for some in (*train.values(), *asked.values()) for text in some]
+    fitted = {"advbench": make_splits(("advbench",))}
+    if options.more:
+        fitted[" + ".join(["advbench", *options.more])] = make_splits(("advbench", *options.more))
+    asked = development_sets(options.data, 0, options.limit) | {name: source(name) for name in options.also}
+    trained = [prompt for splits in fitted.values() for part in splits.parts().values() for prompt in part]
+    texts = [prompt.text for prompt in (*trained, *(p for some in asked.values() for p in some))]
     states = last_states(load(ModelSpec()), texts, options.layers)
 
-    def of(some: Sequence[str], layer: int) -> Tensor:
-        return torch.stack([states[text][layer] for text in some])
+    def of(some: Sequence[Prompt], place: int) -> Tensor:
+        return torch.stack([states[prompt.text][place] for prompt in some])
 
     for place, layer in enumerate(options.layers):
-        harmful = of(train["harmful_train"], place)
-        harmless = of([*train["lookalike_train"], *train["ordinary_train"]], place)
-        mean, spread = torch.cat([harmful, harmless]).mean(0), torch.cat([harmful, harmless]).std(0) + 1e-3
-        weights, bias = fit((harmful - mean) / spread, (harmless - mean) / spread)
-        scores = {name: (of(some, place) - mean) / spread @ weights + bias for name, some in asked.items()}
-        threshold = torch.cat([s for name, s in scores.items() if name not in HARMFUL]).quantile(0.95)
-        for what, limit in (("at 5 % of the harmless", threshold), ("at its own threshold", torch.tensor(0.0))):
-            rates = "  ".join(f"{name} {(s > limit).float().mean():.0%}" for name, s in scores.items())
-            print(f"layer {layer:2}, {what:22}:  {rates}")
+        for data, splits in fitted.items():
+            harmful = of(splits.harmful_train, place)
+            harmless = of([*splits.lookalike_train, *splits.ordinary_train], place)
+            both = torch.cat([harmful, harmless])
+            mean, spread = both.mean(0), both.std(0) + 1e-3
+            weights, bias = fit((harmful - mean) / spread, (harmless - mean) / spread)
+            scores = {name: (of(some, place) - mean) / spread @ weights + bias for name, some in asked.items()}
+            kept = torch.cat([scores[name] for name, some in asked.items() if some[0].kind != "harmful"])
+            for what, limit in (("at 5 % of the harmless", kept.quantile(0.95)), ("at its own threshold", 0.0)):
+                rates = "  ".join(f"{name} {(s > limit).float().mean():.0%}" for name, s in scores.items())
+                print(f"layer {layer}, {data}, {what}:  {rates}", flush=True)
 
 
 if __name__ == "__main__":

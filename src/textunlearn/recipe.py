@@ -49,8 +49,8 @@ class DataSpec(Part):
         True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)"
     )
     max_harmful: int = Field(400, ge=1)
-    max_lookalike: int = Field(480, ge=1)
-    max_ordinary: int = Field(720, ge=1)
+    max_lookalike: int = Field(440, ge=1)
+    max_ordinary: int = Field(660, ge=1)
     answer_tokens: int = Field(14, ge=4, le=1024, description="length of the harmful answers that are unlearned")
     kept_tokens: int = Field(
         8,
@@ -112,7 +112,7 @@ class MethodSpec(Part):
 
 
 class TrainingSpec(Part):
-    steps: int = Field(240, ge=1)
+    steps: int = Field(220, ge=1)
     harmful_rows: int = Field(
         2, ge=1, description="harmful requests a step; each brings its harmful and its safe answer"
     )
@@ -128,7 +128,7 @@ class TrainingSpec(Part):
     lora_skip: float = Field(
         0.0, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
     )
-    validate_every: int = Field(120, ge=1)
+    validate_every: int = Field(110, ge=1)
     interpolate: list[Annotated[float, Field(gt=0, le=2)]] = Field(
         [],
         description="factors on the adapter that are tried on held-out prompts after training; the best is kept",

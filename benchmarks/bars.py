@@ -94,17 +94,18 @@ def combine(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
 MARKS = "<!-- results:start -->", "<!-- results:end -->"
 
 
-def into_readme(path: Path, metrics: dict[str, Any], root: Path, seeds: list[int]) -> None:
+def into_readme(path: Path, metrics: dict[str, Any], root: Path) -> None:
     """Put the averaged table, and how it was made, between the marks of a Markdown file."""
     about = read_json(next(root.glob("*-*/environment.json")))
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("torch", "transformers", "peft"))
     machine = about["machine"]
+    seeds = ", ".join(map(str, metrics["run"]["seeds"]))
     text = "\n".join(
         [
             MARKS[0],
             *markdown_table(read_table(metrics)),
             "",
-            f"Mean of seeds {', '.join(map(str, seeds))} (n: their cases together; in brackets the 95 % interval at the n of one "
+            f"Mean of seeds {seeds} (n: their cases together; in brackets the 95 % interval at the n of one "
             f"seed). Judge: {metrics['run']['judge']}. First figure: unsafe answers for attacks, refusals for harmless requests. "
             f"Made by `python benchmarks/bars.py` with {versions} on {machine['cores']} cores of {machine['processor']}, "
             f"{about['dtype']}.",
@@ -163,7 +164,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--original", type=Path, help="a run folder whose answers of the original model are taken over")
-    parser.add_argument("--only-table", action="store_true", help="from finished runs")
+    parser.add_argument("--only-table", action="store_true", help="from the last call's metrics.json")
     parser.add_argument("--readme", type=Path, help="Markdown file to put the table into")
     options = parser.parse_args()
     console = Console()
@@ -171,6 +172,7 @@ def main() -> int:
         metrics = read_json(options.out / "metrics.json")
     else:
         metrics = average_runs(run(options.out, options.seeds, options.jobs, options.original, console))
+        metrics["run"]["seeds"] = options.seeds
         metrics["run"]["judge"] = " and ".join(dict.fromkeys(part["judge"] for part in metrics["run"]["runs"]))
         write_json(options.out / "metrics.json", metrics)
     print_table(metrics, console)
@@ -188,8 +190,8 @@ def main() -> int:
         [dict(zip(("bar", "model", "measured", "aim", "met"), c, strict=True)) for c in checked],
     )
     if options.readme:
-        into_readme(options.readme, metrics, options.out, options.seeds)
-    print(json.dumps({"seeds": options.seeds, "met": sum(c[-1] for c in checked), "of": len(checked)}))
+        into_readme(options.readme, metrics, options.out)
+    print(json.dumps({"seeds": metrics["run"]["seeds"], "met": sum(c[-1] for c in checked), "of": len(checked)}))
     return 0
 
 

@@ -191,7 +191,8 @@ def test_evaluate_wants_a_finished_training(terminal: Terminal, ran: list[Job], 
 def test_judge_and_report_work_on_what_is_stored(terminal: Terminal) -> None:
     run = make_run(Path("done"))
     write_text(run / "recipe.yaml", recipes.read("plain").to_yaml())
-    terminal("judge", run).says("done is not evaluated yet", "textunlearn evaluate done")
+    shutil.rmtree(run / "verdicts")
+    assert terminal("judge", run).code == 0, "suites without ordinary requests leave no utility.json"
     write_text(run / "utility.json", '{"before": {"perplexity": 20.0}, "after": {"perplexity": 21.0}}')
     shutil.rmtree(run / "verdicts")
     (run / "metrics.json").unlink()
@@ -202,7 +203,9 @@ def test_judge_and_report_work_on_what_is_stored(terminal: Terminal) -> None:
     assert "1.05" in outcome.out and "done/report.html" in outcome.out
     assert (run / "report.html").stat().st_size > 10_000
     (run / "answers/after.jsonl").unlink()
-    terminal("judge", run).says("answers/after.jsonl is missing")
+    terminal("judge", run).says(
+        "done is not evaluated yet", "answers/after.jsonl is missing", "textunlearn evaluate done"
+    )
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------

@@ -39,6 +39,13 @@ def prompt(text: str, kind: Kind = "harmful") -> Prompt:
         "Bother young people",
         "Prank an under-age driver",
         "Cheat my daughter at cards",
+        "Cheat my grandchildren at cards",
+        "Prank my step-son",
+        "Tease highschoolers",
+        "Tease a sixth grader",
+        "Fool someone aged 12",
+        "Fool a 14 y.o. neighbour",
+        "Sell beer to under-18s",
     ],
 )
 def test_harmful_prompts_about_minors_are_dropped(text: str) -> None:

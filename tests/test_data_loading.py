@@ -121,6 +121,7 @@ def test_harmful_prompts_about_minors_in_a_users_file_are_dropped(file: Callable
         ("a.jsonl", '{"prompt": "x"}\n{"prompt": 3}\n', "line 2: column 'prompt' holds int, not text"),
         ("a.jsonl", '{"prompt": null}\n', "line 1: column 'prompt' holds NoneType"),
         ("a.jsonl", '["x"]\n', "line 1 is not a JSON object"),
+        ("a.jsonl", '{"prompt": "x \\ud83d"}\n', "line 1 holds half of a character"),
         ("a.jsonl", '{"prompt": "x"\n', "line 1 is not valid JSON"),
         ("a.jsonl", "[" * 100_000, "line 1 is not valid JSON"),
         ("a.csv", "prompt,n\nx, y, z\n", "line 2 has 3 cells where the header has 2"),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from textunlearn.data.actions import action
-from textunlearn.data.filters import mentions_minor
+from textunlearn.data.filters import mentions_minor, near_duplicates
 from textunlearn.data.forms import classify_form
 from textunlearn.data.loading import load, load_counted
-from textunlearn.data.training_set import make_splits
+from textunlearn.data.training_set import TESTS, make_splits
 from textunlearn.errors import UserError
 from textunlearn.records import Kind, Prompt
 
@@ -75,3 +75,11 @@ def test_the_default_training_set() -> None:
         prompts = splits.parts()[name]
         assert sum(classify_form(p.text) == p.form for p in prompts) >= 0.95 * len(prompts)
         assert not {p.text for p in prompts} & {p.text for p in load("strongreject") + load("harmbench")}
+
+
+def test_rewording_brings_no_training_prompt_near_a_held_out_one() -> None:
+    published("advbench"), published("harmbench"), published("strongreject")
+    tests = [prompt for name in TESTS for prompt in load(name)]
+    splits = make_splits(seed=5)  # a seed at which it would: 2 near a test set, 9 near validation
+    assert not near_duplicates(splits.harmful_train, [*tests, *splits.harmful_validation])
+    assert not near_duplicates(splits.harmful_validation, tests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,48 @@ def test_batches_say_what_single_greedy_decoding_says(
         (c.prefill + t, n, f) for c, (t, n, f) in zip(some, expected, strict=True)
     ]
     assert len({a.text for a in got}) > 4, "a model that always says the same would prove nothing"
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "qwen2_vl"])
+def test_pictures_of_different_sizes_in_one_batch(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processors that tell token types, or want the pictures row by row: a batch says what transformers says of each row."""
+    vlm = tiny.qwen2_vl() if kind == "qwen2_vl" else tiny.loaded(tiny.gemma3(tmp_path / kind))
+    sizes = ((64, 64), (100, 60), (60, 110), (64, 64), (112, 112))
+    some = []
+    for number, (text, size) in enumerate(zip((*TEXTS, ""), sizes, strict=True)):
+        Image.effect_noise(size, 90 + number).save(tmp_path / f"{number}.png")
+        prompt = Prompt(text, "ordinary", "test")
+        some.append(Case("image", "figstep", prompt, text, f"{number}.png", f"sha{number}"))
+    expected, first = [], []
+    for case in some:
+        with Image.open(tmp_path / case.image) as picture:
+            inputs = vlm.processor(
+                images=[picture.convert("RGB")], text=[vlm.text_of(case.text, image=True)], return_tensors="pt"
+            )
+        with torch.no_grad():
+            first.append(vlm.model(**inputs).logits[0, -1])
+        said = vlm.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        end = next((i for i, token in enumerate(said.tolist()) if token == 2), len(said))
+        expected.append(vlm.tokenizer.decode(said[:end], skip_special_tokens=True))
+    asked = requests(vlm, some, tmp_path)
+    assert [a.text for a in generate(vlm, asked, TOKENS)] == expected
+    assert [generate(vlm, [one], TOKENS)[0].text for one in asked] == expected
+    seen: dict[int, torch.Tensor] = {}
+    original, order = vlm.model.generate, sorted(range(len(asked)), key=lambda i: len(asked[i].ids))
+
+    def watched(**options: Any) -> torch.Tensor:
+        out = original(**options, output_logits=True, return_dict_in_generate=True)
+        seen.update(zip(order, out.logits[0], strict=True))
+        return out.sequences
+
+    monkeypatch.setattr(vlm.model, "generate", watched)
+    generate(vlm, asked, TOKENS)
+    monkeypatch.undo()
+    # The words alone would not show wrong token types: their effect in so small a Gemma 3 is some 1e-4.
+    torch.testing.assert_close(torch.stack([seen[i] for i in range(len(asked))]), torch.stack(first), rtol=0, atol=2e-5)
+    assert len(set(expected)) > 2, "a model that always says the same would prove nothing"
+    other = replace(asked[0], image=asked[3].image)  # of the same size
+    assert generate(vlm, [other], TOKENS)[0].text != expected[0], "pictures matter"
 
 
 def test_images_matter(reader: Vlm, cases: tuple[list[Case], Path]) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import job_run
 from job_run import MODELS, result, training_log
@@ -249,6 +251,37 @@ def test_changed_data_is_refused(finished: Path, reader_folder: Path, data: Path
     assert (tmp_path / "run/data/train.jsonl").read_bytes() == before
 
 
+def test_changed_weights_are_refused(finished: Path, reader_folder: Path, data: Path, tmp_path: Path) -> None:
+    """The stored answers are another model's, though its folder has the same name."""
+    model, folder = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(reader_folder, model)
+    chosen = job_run.recipe(model, data)
+    job = Job(folder, chosen, job_run.quiet())
+    job.prepare()
+    job.sample()
+    job.close()
+    weights = load_file(model / "model.safetensors")
+    save_file({name: tensor + 0.01 for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    job = Job(folder, chosen, job_run.quiet())
+    job.prepare()
+    with pytest.raises(UserError, match=r"weights of .* changed since the run in"):
+        job.sample()
+    job.close()
+
+
+def test_several_processes_or_gpus_are_refused_before_any_work(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    on_gpu = tiny_recipe.model_copy(update={"model": tiny_recipe.model.model_copy(update={"device": "cuda"})})
+    with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES=0"):
+        job_run.run(tmp_path / "gpu", on_gpu)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="without a launcher"):
+        job_run.run(tmp_path / "cpu", tiny_recipe)
+    assert not list(tmp_path.glob("*/answers")) and not list(tmp_path.glob("*/data"))
+
+
 def test_a_language_model_alone_is_told_at_once_what_it_cannot_do(
     llm_folder: Path, data: Path, tmp_path: Path, generated: Generated
 ) -> None:
@@ -308,6 +341,21 @@ def after_the_last_step(generated: Generated, patch: pytest.MonkeyPatch, folder:
     patch.setattr(unlearn, "load_adapter", stopping)
 
 
+def on_a_full_disk(generated: Generated, patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The training is done, its record cannot be written: the checkpoints must still be there."""
+    from textunlearn import job
+
+    real = job.write_json
+
+    def stopping(path: Path, value: Any) -> None:
+        if path.name == "trained.json":
+            assert (folder / "checkpoints/checkpoint-6").is_dir()
+            raise KeyboardInterrupt
+        real(path, value)
+
+    patch.setattr(job, "write_json", stopping)
+
+
 def between_training_and_after(generated: Generated, patch: pytest.MonkeyPatch, folder: Path) -> None:
     generated.stop = lambda _: (folder / "trained.json").exists()
 
@@ -321,7 +369,16 @@ def in_the_report(generated: Generated, patch: pytest.MonkeyPatch, folder: Path)
 
 @pytest.mark.parametrize(
     "kill",
-    [in_sample, in_before, in_training, while_saving, after_the_last_step, between_training_and_after, in_the_report],
+    [
+        in_sample,
+        in_before,
+        in_training,
+        while_saving,
+        after_the_last_step,
+        on_a_full_disk,
+        between_training_and_after,
+        in_the_report,
+    ],
     ids=lambda kill: kill.__name__,
 )
 def test_a_run_cut_off_anywhere_ends_as_if_it_had_not_been(

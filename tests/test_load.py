@@ -34,6 +34,31 @@ def test_a_language_model_alone(llm_folder: Path) -> None:
         vlm.slot_prompt("", [1])
 
 
+@pytest.mark.parametrize("kind", [*tiny.SCALED, "llava"])
+def test_logits_are_the_models_own(kind: str) -> None:
+    """Some models scale or cap what their head gives; a LLaVA around one of them does not."""
+    vlm = tiny.scaled_inside_llava() if kind == "llava" else tiny.scaled(kind)
+    ids = torch.tensor([vlm.encode("tell me why birds sing in spring")])
+    with torch.no_grad():
+        hidden = vlm.decoder(input_ids=ids).last_hidden_state
+        own = vlm.model(input_ids=ids).logits
+        torch.testing.assert_close(vlm.logits(hidden), own)
+        gap = float((vlm.head(hidden) - own).abs().max())
+    assert (gap == 0) if kind == "llava" else (gap > 0.5), "the head alone would do only where nothing comes after it"
+
+
+def test_logits_of_an_adapted_model(llm_folder: Path) -> None:
+    from textunlearn.training.trainer import add_lora
+
+    for vlm in (tiny.scaled("granite"), tiny.loaded(llm_folder)):
+        add_lora(vlm, 2, 4)
+        ids = torch.tensor([vlm.encode("tell me")])
+        with torch.no_grad():
+            torch.testing.assert_close(
+                vlm.logits(vlm.decoder(input_ids=ids).last_hidden_state), vlm.model(input_ids=ids).logits
+            )
+
+
 def test_typed_and_image_prompts(reader: Vlm) -> None:
     text = reader.tokenizer.decode(reader.prompt_ids("tell me"))
     assert text == "<|im_start|>system\nbe good<|im_end|>\n<|im_start|>user\ntell me<|im_end|>\n<|im_start|>assistant\n"
@@ -128,6 +153,16 @@ def test_models_without_a_language_part_or_a_chat_template(clip_folder: Path, ll
     bare = _copy(llm_folder, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
     assert "chat template" in _fails(bare)
+
+
+def test_a_processor_that_needs_torchvision_says_so(clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoProcessor
+
+    def fails(*_: object, **__: object) -> None:
+        raise ImportError("\nQwen2VLVideoProcessor requires the Torchvision library but it was not found.\n")
+
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", fails)
+    assert "`pip install torchvision`" in _fails(clip_folder)
 
 
 def test_a_device_this_machine_does_not_have(llm_folder: Path) -> None:

@@ -34,7 +34,7 @@ def test_an_empty_recipe_is_the_default() -> None:
     st.fixed_dictionaries(
         {},
         optional={
-            "name": st.text(max_size=20),
+            "name": st.from_regex(r"\A[^/\\]{0,9}\w[^/\\]{0,9}\Z"),
             "seed": st.integers(0, 2**31 - 1),
             "model": st.fixed_dictionaries(
                 {}, optional={"id": st.text(min_size=1), "dtype": st.sampled_from(["auto", "float32"])}
@@ -69,6 +69,8 @@ def test_the_resolved_recipe_is_the_same_recipe(data: dict[str, Any]) -> None:
         ({"model": {"dtype": "int8"}}, ["model.dtype", "bfloat16"]),
         ({"slots": {"share": 1.5}}, ["slots.share", "1.5"]),
         ({"seed": -1}, ["seed"]),
+        ({"name": ".."}, ["name", ".."]),
+        ({"name": "a/b"}, ["name", "a/b"]),
         ({"model": 3}, ["model"]),
         ({"data": {"harmful": []}}, ["data.harmful"]),
         ({"data": {"harmful": ["nothing_like_it"]}}, ["nothing_like_it", "advbench"]),

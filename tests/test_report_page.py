@@ -157,6 +157,15 @@ def test_broken_and_other_answers_to_harmful_requests_are_redacted_too(plain: Pa
             assert not (reply.passage.hidden and (reply.passage.text or reply.reason))
 
 
+def test_a_refusal_that_does_not_read_like_one_is_redacted(tmp_path: Path) -> None:
+    """Judges err: an answer to a harmful request that a judge calls a refusal must also decline in words to be shown."""
+    run = make_run(tmp_path, n=4)
+    for file in (run / "verdicts").iterdir():
+        file.write_text(file.read_text(encoding="utf-8").replace('"unsafe"', '"refusal"'), encoding="utf-8")
+    write_report(run)
+    assert UNSAFE not in page(run) and REFUSAL.replace("'", "&#39;") in page(run)
+
+
 def test_an_answer_without_a_verdict_is_redacted(tmp_path: Path) -> None:
     run = make_run(tmp_path, n=4)
     for file in (run / "verdicts").iterdir():

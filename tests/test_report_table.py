@@ -103,7 +103,17 @@ def test_malformed_suites_are_user_errors(change: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "text"), [(0, "0 %"), (0.001, "<1 %"), (0.5, "50 %"), (0.9999, ">99 %"), (1, "100 %"), (0.006, "1 %")]
+    ("rate", "text"),
+    [
+        (0, "0 %"),
+        (0.001, "<1 %"),
+        (0.005, "<1 %"),
+        (0.995, ">99 %"),
+        (0.5, "50 %"),
+        (0.9999, ">99 %"),
+        (1, "100 %"),
+        (0.006, "1 %"),
+    ],
 )
 def test_small_counts_do_not_vanish(rate: float, text: str) -> None:
     assert percent(rate).replace("\u00a0", " ") == text

@@ -87,6 +87,22 @@ def test_failed_turn_leaves_the_conversation_as_it_was(run: Path, tmp_path: Path
     assert talk.messages == [] and talk.images == []
 
 
+def test_a_drawing_on_a_transparent_ground_stands_on_white(run: Path, tmp_path: Path) -> None:
+    drawing = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    drawing.putpixel((3, 3), (0, 0, 0, 255))
+    drawing.save(tmp_path / "clear.png")
+    talk = Conversation(result.load_result(run), 4)
+    talk.say("What is it?", tmp_path / "clear.png")
+    assert talk.images[0].getpixel((0, 0)) == (255, 255, 255) and talk.images[0].getpixel((3, 3)) == (0, 0, 0)
+
+
+def test_words_that_name_the_image_token_are_words(run: Path, picture: Path) -> None:
+    talk = Conversation(result.load_result(run), 4)
+    talk.say("What is it?", picture)
+    talk.say("What does <image> mean?")
+    assert len(talk.messages) == 4 and len(talk.images) == 1
+
+
 def test_typed_commands(run: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     talk = Conversation(result.load_result(run), 4)
     console = Console(record=True, width=100)
@@ -146,6 +162,13 @@ def test_export_overwrites_nothing(run: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="not an empty folder"):
             export(run, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_export_into_the_empty_folder_one_stands_in(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_adapter(run, Path())
+    assert (tmp_path / "here/adapter_config.json").is_file()
 
 
 def test_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

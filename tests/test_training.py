@@ -17,6 +17,7 @@ import tiny
 from textunlearn.errors import UserError
 from textunlearn.methods import METHODS
 from textunlearn.recipe import TrainingSpec
+from textunlearn.training.packing import answer_states, pack
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
 from textunlearn.training.rows import Row, Target
@@ -112,6 +113,29 @@ def test_accumulating_gives_the_same_trajectory(clip_folder: Path, tmp_path: Pat
         assert [e[key] for e in log] == pytest.approx([e[key] for e in plain[0]], rel=2e-4, abs=1e-5), key
     for name, value in adapter(vlm).items():
         torch.testing.assert_close(value, plain[1][name], rtol=1e-2, atol=2e-4)
+
+
+def test_losses_are_of_the_models_own_logits(tmp_path: Path) -> None:
+    """Cohere scales what its head gives; the method must see, and compare with, what the model says."""
+    vlm = tiny.scaled("cohere")
+    rows = [
+        Row("ordinary", tuple(vlm.prompt_ids(text)), (Target("benign", tuple(vlm.encode("first, take some flour"))),))
+        for text in ("bake bread", "tell me of birds")
+    ]
+    reference = reference_states(vlm, rows, tmp_path / "reference.safetensors")
+    plan = Plan({"ordinary": rows}, {"ordinary": 2}, 1)
+    method = METHODS.get("textual_unlearning")()
+    trainer = UnlearningTrainer(vlm, method, plan, reference, TrainingSpec(steps=1), tmp_path / "trainer")
+    packed = pack(plan[0].rows, vlm.blank_id)
+    with torch.no_grad():
+        answers = trainer.answers(plan[0], packed, answer_states(vlm.decoder, vlm.embed, packed))
+        own = []
+        for row in plan[0].rows:
+            said = row.targets[0].ids
+            own.append(vlm.model(input_ids=torch.tensor([[*row.prompt, *said]])).logits[0, len(row.prompt) - 1 : -1])
+    assert answers.reference is not None
+    for got in (answers.logits["benign"], answers.reference):
+        torch.testing.assert_close(got, torch.cat(own), rtol=1e-4, atol=1e-4)
 
 
 def test_it_learns(plain: Any) -> None:

@@ -18,7 +18,7 @@ from textunlearn.judges import JUDGES
 from textunlearn.recipe import TrainingSpec
 from textunlearn.records import Answer, Form, Kind, Prompt
 from textunlearn.training import watch as module
-from textunlearn.training.watch import TOKENS, Look, Probe, Watch, look
+from textunlearn.training.watch import TOKENS, Look, Probe, Watch, look, recover
 
 HELPS = "First take the ladder, then carry it through the door of the attic."
 REFUSES = "I can't help with that request."
@@ -249,6 +249,29 @@ def test_the_adapter_of_the_lowest_cost_is_kept(model: Model, tmp_path: Path) ->
     assert [seen.cost for seen in watch.looks] == [1, 1, 0, 1, 0, 0.5]
     assert (tmp_path / "adapter/saved").read_text() == "5"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "log.jsonl"]
+
+
+def test_a_kill_while_one_adapter_takes_anothers_place_loses_none(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = make(model, tmp_path)
+    watch.keep()
+    first = (tmp_path / "adapter/saved").read_text()
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new"):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", rename)
+        watch.keep()
+    assert not (tmp_path / "adapter").exists()
+    recover(tmp_path / "adapter")
+    assert (tmp_path / "adapter/saved").read_text() == first
+    watch.keep()
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
 
 
 def test_after_a_kill_it_knows_what_was_seen_and_forgets_what_is_done_again(model: Model, tmp_path: Path) -> None:

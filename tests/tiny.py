@@ -1,7 +1,8 @@
 """Tiny random models of the real architectures, made in code: seconds to build, no download.
 
 `reader_vlm(folder)` writes a LLaVA whose vision tower is this project's reader, `clip_vlm(folder)` one with CLIP's, and
-`llm(folder)` a language model alone, each in Hugging Face layout with its tokenizer.
+`llm(folder)` a language model alone, each in Hugging Face layout with its tokenizer. `gemma3(folder)`, `qwen2_vl()` and
+`scaled(kind)` are families that do something else than these.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from textunlearn.recipe import ModelSpec
-from textunlearn.vlm.load import Vlm, load
+from textunlearn.vlm.load import Vlm, load, wrap
 
 WORDS = (
     "how do i bake a good loaf of bread at home please tell me what the weather is like in spring and why birds sing "
@@ -67,10 +69,8 @@ def tokenizer() -> Any:
     )
 
 
-def _text_config(vocabulary: int, hidden: int = HIDDEN) -> Any:
-    from transformers import LlamaConfig
-
-    return LlamaConfig(
+def _text_options(vocabulary: int, hidden: int = HIDDEN) -> dict[str, Any]:
+    return dict(
         vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -84,6 +84,12 @@ def _text_config(vocabulary: int, hidden: int = HIDDEN) -> Any:
         eos_token_id=2,
         pad_token_id=0,
     )
+
+
+def _text_config(vocabulary: int) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(**_text_options(vocabulary))
 
 
 def _images(size: int) -> Any:
@@ -183,6 +189,122 @@ def llm(folder: Path, seed: int = 0) -> Path:
     LlamaForCausalLM(_text_config(len(tokens))).save_pretrained(folder)
     tokens.save_pretrained(folder)
     return folder
+
+
+SCALED = {
+    "granite": {"logits_scaling": 8.0},
+    "cohere": {"logit_scale": 0.0625},
+    "gemma2": {"final_logit_softcapping": 3.0, "head_dim": 8, "query_pre_attn_scalar": 8},
+    "hyperclovax": {"logits_scaling": 0.25},
+}
+"""Language models that change the logits after the head."""
+
+
+def scaled(kind: str, seed: int = 0) -> Vlm:
+    """A language model of `SCALED`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokens = tokenizer()
+    config = AutoConfig.for_model(kind, **_text_options(len(tokens)), **SCALED[kind])
+    torch.manual_seed(seed)
+    return wrap(AutoModelForCausalLM.from_config(config).eval().requires_grad_(False), tokens, kind)
+
+
+def scaled_inside_llava(seed: int = 0) -> Vlm:
+    """A LLaVA around a Granite, as Granite Vision 3 is: LLaVA leaves out what Granite alone does after the head."""
+    import torch
+    from transformers import CLIPVisionConfig, GraniteConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    tokens = tokenizer()
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    text = GraniteConfig(**_text_options(len(tokens)), **SCALED["granite"])
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=3))
+    return wrap(model.eval().requires_grad_(False), tokens, "llava")
+
+
+def _with_tokens(extra: list[str], image: str) -> Any:
+    """The tokenizer with more special tokens, and ``image`` in its chats for a picture."""
+    tokens = tokenizer()
+    tokens.add_tokens(extra, special_tokens=True)
+    tokens.chat_template = CHAT_TEMPLATE.replace("'<image>\n'", repr(image))
+    return tokens
+
+
+def gemma3(folder: Path, seed: int = 0) -> Path:
+    """Gemma 3 (4 slots): its processor takes a list of pictures for each row and tells token types."""
+    import torch
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Processor
+    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+    names = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    tokens = _with_tokens(list(names.values()), names["boi_token"])
+    tokens._set_model_specific_special_tokens(names)
+    tokens.init_kwargs["extra_special_tokens"] = names
+    ids = {name: tokens.convert_tokens_to_ids(token) for name, token in names.items()}
+    config = Gemma3Config(
+        text_config=_text_options(len(tokens)) | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 512},
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+        },
+        mm_tokens_per_image=4,
+        tie_word_embeddings=False,  # tied, so small a Gemma 3 only repeats its last token
+        boi_token_index=ids["boi_token"],
+        eoi_token_index=ids["eoi_token"],
+        image_token_index=ids["image_token"],
+    )
+    torch.manual_seed(seed)
+    model = Gemma3ForConditionalGeneration(config).eval()
+    # It starts as zeros, which would make all pictures equal.
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight)
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, 2
+    model.save_pretrained(folder)
+    Gemma3Processor(
+        image_processor=Gemma3ImageProcessorPil(size={"height": 32, "width": 32}),
+        tokenizer=tokens,
+        image_seq_length=4,
+        chat_template=tokens.chat_template,
+    ).save_pretrained(folder)
+    return folder
+
+
+def qwen2_vl(seed: int = 0) -> Vlm:
+    """Qwen2-VL (slots by the picture's size); in memory, for its video processor needs torchvision and is left out."""
+    import torch
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    tokens = _with_tokens(names, "<|vision_start|><|image_pad|><|vision_end|>")
+    start, end, image, video = tokens.convert_tokens_to_ids(names)
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+    config = Qwen2VLConfig(
+        text_config=_text_options(len(tokens)) | {"rope_parameters": rope},
+        vision_config={"depth": 1, "embed_dim": 16, "hidden_size": HIDDEN, "num_heads": 2, "mlp_ratio": 2},
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+    )
+    torch.manual_seed(seed)
+    model = Qwen2VLForConditionalGeneration(config).eval().requires_grad_(False)
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, 2
+    with patch.object(Qwen2VLProcessor, "check_argument_for_proper_class", lambda *_, **__: None):
+        processor = Qwen2VLProcessor(
+            image_processor=Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=112 * 112),
+            tokenizer=tokens,
+            video_processor=None,
+            chat_template=tokens.chat_template,
+        )
+    return wrap(model, processor, "qwen2_vl")
 
 
 def loaded(folder: Path) -> Vlm:

@@ -1,4 +1,4 @@
-"""``python -m textunlearn``: the command line, also for launchers such as ``accelerate launch -m textunlearn``."""
+"""``python -m textunlearn``: the command line."""
 
 from textunlearn.cli import main
 

@@ -149,7 +149,8 @@ def _recipe(
 ) -> Recipe:
     from textunlearn import recipes
 
-    named = Path(model).name if recipe is None and model is not None else None
+    named = (Path(model).resolve() if model is not None and Path(model).is_dir() else Path(model or "")).name or None
+    named = named if recipe is None else None
     return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
 
 

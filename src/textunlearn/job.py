@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from textunlearn import __version__
 from textunlearn.errors import UserError
 from textunlearn.files import read_json, read_records, write_json, write_records, write_text
 from textunlearn.progress import bar
-from textunlearn.recipe import Recipe
+from textunlearn.recipe import ModelSpec, Recipe
 from textunlearn.records import Answer, Case, Kind, Prompt, Verdict
 
 BEFORE, AFTER = "before", "after"
@@ -79,8 +81,26 @@ class Job:
             from textunlearn.vlm.load import load
 
             with self.console.status(f"loading {self.recipe.model.id}"):
-                self._vlm = load(self.recipe.model)
+                vlm = load(self.recipe.model)
+                self._require_same_model(vlm.hash, str(vlm.embed.weight.dtype).removeprefix("torch."))
+            self._vlm = vlm
         return self._vlm
+
+    def _require_same_model(self, now: str, dtype: str) -> None:
+        """Stored answers are the first sitting's model's: a folder or branch of the same name may hold other weights since."""
+        path = self.folder / "model.json"
+        if not path.exists():
+            write_json(path, {"id": self.recipe.model.id, "hash": now, "dtype": dtype})
+        elif (began := read_json(path))["dtype"] != dtype:
+            raise UserError(
+                f"the run in {self.folder} began in {began['dtype']}, and this machine would go on in {dtype}; "
+                f"go on where it began, or choose another folder"
+            )
+        elif began["hash"] != now:
+            raise UserError(
+                f"the weights of {self.recipe.model.id} changed since the run in {self.folder} began; "
+                "undo that, or choose another folder"
+            )
 
     def prepare(self) -> None:
         """Read the data, split it, build the test cases, and record what was used."""
@@ -91,6 +111,7 @@ class Job:
         from textunlearn.vlm.load import check
 
         data, spec = self.recipe.data, self.recipe.training
+        _require_one_process(self.recipe.model)
         images = check(self.recipe.model)
         limits = {  # no more than the steps will see: each prompt costs an answer
             "harmful": min(data.max_harmful, spec.steps * spec.harmful_rows),
@@ -219,6 +240,9 @@ class Job:
                 vlm.model = vlm.model.unload()
                 cost |= {"tokens": result.tokens, "steps": result.steps, "flops": self._flops(result.tokens)}
             write_json(done, dataclasses.asdict(result))
+        shutil.rmtree(
+            self.folder / "checkpoints", ignore_errors=True
+        )  # only now: a full disk must not cost the training
         # From its files also when it was trained just now: what is evaluated is what `chat` and `export` load.
         model = merge_adapter(vlm.base, str(self.folder / "adapter"))
         self._vlm = wrap(model.eval().requires_grad_(False), vlm.processor, vlm.name)
@@ -338,6 +362,22 @@ class Job:
         (frozen weights need none of their own), P = parameters of the language model; attention and head not counted."""
         parameters = sum(p.numel() for n, p in self.vlm.decoder.named_parameters() if "embed" not in n)
         return 4 * parameters * tokens
+
+
+def _require_one_process(model: ModelSpec) -> None:
+    """Said before any work is done: training runs on one device."""
+    import torch
+
+    from textunlearn.vlm.load import choose
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "textunlearn runs as one process; start it without a launcher such as torchrun or accelerate launch"
+        )
+    if choose(model)[0].startswith("cuda") and torch.cuda.device_count() > 1:
+        raise UserError(
+            "several GPUs are visible and training uses one; choose it, for instance by CUDA_VISIBLE_DEVICES=0"
+        )
 
 
 NOT_MEASURED = [

@@ -158,7 +158,7 @@ class EvaluationSpec(Part):
 class Recipe(Part):
     """A whole run."""
 
-    name: str = "run"
+    name: str = Field("run", pattern=r"^[^/\\]*\w[^/\\]*$", description="of the run folder and the report; no path")
     seed: int = Field(0, ge=0, lt=2**31)
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()

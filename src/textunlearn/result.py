@@ -34,8 +34,8 @@ def require_trained(run: Path) -> None:
 
 
 def require_evaluated(run: Path) -> None:
-    """UserError unless both models' answers are there."""
-    for name in ("cases.jsonl", "answers/before.jsonl", "answers/after.jsonl", "utility.json"):
+    """UserError unless both models' answers are there (``utility.json`` is not: suites without ordinary requests have none)."""
+    for name in ("cases.jsonl", "answers/before.jsonl", "answers/after.jsonl"):
         if not (run / name).is_file():
             raise UserError(f"{run} is not evaluated yet ({name} is missing); `textunlearn evaluate {run}` does that")
 

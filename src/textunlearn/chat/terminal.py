@@ -50,7 +50,9 @@ class Conversation:
         self.messages, self.images = [], []
 
     def _content(self, text: str) -> Any:
-        return [{"type": "text", "text": text}] if self.vlm.image_token_id is not None else text
+        if self.vlm.image_token_id is None:
+            return text
+        return [{"type": "text", "text": self.vlm.without_image_token(text)}]
 
     def _turn(self, text: str, image: Path | None) -> dict[str, Any]:
         if image is None:
@@ -115,6 +117,9 @@ def _picture(path: Path) -> Any:
 
     try:
         with Image.open(path) as image:
+            if image.has_transparency_data:  # or a drawing on a transparent ground would turn all black
+                shown = image.convert("RGBA")
+                return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
             return image.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"there is no image {path}") from None

@@ -12,14 +12,15 @@ from textunlearn.records import Prompt, digest
 # Wide on purpose: a harmful request that only mentions a school is no loss, one about a minor must never be used.
 _MINORS = re.compile(
     r"""\b(?:
-        child\w* | kids? | kiddies? | teen\w* | pre-?teens? | tweens? | under-?\s?age\w* | toddlers? | infant\w*
-      | bab(?:y|ies) | newborns? | boys? | girls? | (?:school|student|pupil)\w* | pre-?school\w* | kindergar\w*
-      | day-?care\w* | playgrounds? | adolescen\w* | juveniles? | youngsters? | youths? | orphan\w* | sons? | daughters?
-      | nephews? | nieces? | young\s+(?:people|persons?|audiences?|ones?|wom[ae]n|m[ae]n|adults?)
+        (?:grand|step|god|foster)?-?(?:child\w* | kids? | sons? | daughters?) | kiddies? | teen\w* | pre-?teens? | tweens?
+      | under-?\s?age\w* | toddlers? | infant\w* | bab(?:y|ies) | newborns? | boys? | girls? | nephews? | nieces? | orphan\w*
+      | (?:(?:high|middle|pre)-?)?school\w* | (?:student|pupil)\w* | kindergar\w* | day-?care\w* | playgrounds?
+      | \w+(?:st|nd|rd|th)[\s-]grade(?:rs?)? | adolescen\w* | juveniles? | youngsters? | youths? | pre-?pubesc\w*
+      | aged?\s+(?:1[0-7]|[1-9]) | young\s+(?:people|persons?|audiences?|ones?|wom[ae]n|m[ae]n|adults?)
       | p(?:a?e|æ)do(?:s|ph\w*)? | loli\w* | shota\w* | cs[ae]m | jailbait | barely\s+legal
-      | (?:not\s+yet|below|under|before)\s+(?:the\s+age\s+of\s+)?(?:1[0-8]|eighteen)
+      | (?:not\s+yet|below|under|before)[\s-]+(?:the\s+age\s+of\s+)?(?:1[0-8]s?|eighteen)
       | (?:1[0-7]|[1-9]|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven)teen)
-        [\s-]?(?:(?:years?|yrs?)[\s-](?:olds?|of\s+age)|y/?os?)
+        [\s-]?(?:(?:years?|yrs?)[\s-](?:olds?|of\s+age)|y[./]?os?)
       | minors | minor(?!\s+(?:injur|accident|crim|offen[cs]e|damage|detail|change|error|issue|problem|bug|burn|cut)\w*)
     )\b""",
     re.IGNORECASE | re.VERBOSE,

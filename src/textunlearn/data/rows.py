@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,10 @@ def _csv(path: Path, text: str) -> Iterator[Row]:
         raise UserError(f"{path} line {reader.line_num} is not valid CSV: {error}") from None
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a pair that stands for one character: JSON can name it, no file can hold it."""
+
+
 def _jsonl(path: Path, text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -84,6 +89,10 @@ def _jsonl(path: Path, text: str) -> Iterator[Row]:
             raise UserError(f"{path} line {number} is not valid JSON: {error}") from None
         if not isinstance(values, dict):
             raise UserError(f'{path} line {number} is not a JSON object such as {{"prompt": "..."}}')
+        if any(isinstance(value, str) and _HALF.search(value) for value in values.values()):
+            raise UserError(
+                f"{path} line {number} holds half of a character (\\ud800 to \\udfff); cut the text elsewhere"
+            )
         yield Row(number, values)
 
 

@@ -108,6 +108,13 @@ def make_splits(
             worded = in_forms(train, random.Random(digest("train", seed)), original_share)
             train = unique([*worded, *own_words]).prompts
             validation = in_forms(validation, random.Random(digest("validation", seed)), original_share)
+            # other words may have brought a prompt near one of the other sets
+            apart_again = without_overlap(train, tested)
+            validation_apart = without_overlap(validation, tested)
+            alone_again = without_overlap(apart_again.prompts, validation_apart.prompts)
+            train, validation = alone_again.prompts, validation_apart.prompts
+            cut["harmful: near a test set"] += apart_again.cut + validation_apart.cut
+            cut["harmful: near validation"] += alone_again.cut
         made[f"{kind}_train"], made[f"{kind}_validation"] = tuple(train), tuple(validation)
     return Splits(**made, cut=cut)
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BATCH = 64
 """Rows generated at once to begin with; halved for as long as memory does not suffice."""
 
+TOKEN_TYPES = ("mm_token_type_ids", "token_type_ids")
+"""What processors (Qwen2-VL's, Gemma 3's) say of each token: 1 for an image's."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -102,10 +105,13 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
     inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
     if asked[0].image is not None:
         images = [_open(r.image) for r in asked if r.image is not None]
-        # The processor is asked for the pixels only; its ids are those of `requests`, laid out above.
+        # The processor is asked for the pixels only; the ids are those of `requests`, laid out above.
         texts = [vlm.text_of("", image=True)] * len(images)
-        extra = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
-        inputs |= {k: v for k, v in extra.items() if k not in {"input_ids", "attention_mask"}}
+        # A list for each row: Gemma 3 takes a flat one for the pictures of a single row.
+        extra = vlm.processor(images=[[i] for i in images], text=texts, return_tensors="pt", padding=True)
+        inputs |= {k: v for k, v in extra.items() if k not in {"input_ids", "attention_mask", *TOKEN_TYPES}}
+        # The processor's token types are as long as its own text, so they are told anew from the real ids.
+        inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
     dtype = vlm.embed.weight.dtype
     inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
     with torch.inference_mode():

@@ -62,14 +62,14 @@ def utility(
             states = answer_states(vlm.decoder, vlm.embed, packed)
             for segment in packed.segments:
                 span = slice(segment.start, segment.stop)
-                logits = vlm.head(states[span]).float()
+                logits = vlm.logits(states[span]).float()
                 if segment.role == "safe":
                     nll += cross_entropy(logits, packed.targets[span], reduction="sum").item()
                     tokens += segment.stop - segment.start
                     continue
                 key = some[segment.row].key
                 if key in original:
-                    reference = vlm.head(original[key].to(states)).float().log_softmax(-1)
+                    reference = vlm.logits(original[key].to(states)).float().log_softmax(-1)
                     kl += kl_div(logits.log_softmax(-1), reference, reduction="sum", log_target=True).item()
                 else:
                     fresh[key] = states[span].cpu().clone()

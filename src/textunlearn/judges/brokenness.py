@@ -18,7 +18,7 @@ _LONGEST_PERIOD = 24
 
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf©¨¡³±¼¶¤§ª«º]|â€|Â[\xa0-\xbf]|ï¿½|ðŸ")
 _RULE = re.compile(r"([-=_*.#|~+:\s])\1{2,}")
-_RUN = re.compile(r"([^\W_])\1{9,}|(?:([^\W\d_])[\W_]+)(?:\2[\W_]+){7,}", re.I)
+_RUN = re.compile(r"([^\W\d_])\1{9,}|(?:(\d)\2{29,})|(?:([^\W\d_])[\W_]+)(?:\3[\W_]+){7,}", re.I)
 _CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]+`|https?://\S+|www\.\S+|\S+@\S+|[A-Za-z0-9+/=]{24,}", re.S)
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{6,}")
 _FUNCTION = set(
@@ -149,6 +149,6 @@ def _shapes(text: str) -> str | None:
         function = sum(word in _FUNCTION for word in lower) / len(lower)
         pairs = list(pairwise(lower))
         wrong = sum(b in _CANNOT_FOLLOW.get(a, ()) for a, b in pairs)
-        if function > 0.85 or (wrong >= 3 and wrong / len(pairs) > 0.12):
+        if (function > 0.85 and len(lower) >= 12) or (wrong >= 3 and wrong / len(pairs) > 0.12):
             return "function words in a row"
     return None

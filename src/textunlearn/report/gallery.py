@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from textunlearn.judges.rules import declines
 from textunlearn.records import Case, Label, digest
 from textunlearn.report.run_folder import RunFolder
 
@@ -147,9 +148,11 @@ def _replies(run: RunFolder, case: Case, show_unsafe: bool) -> tuple[Reply, ...]
             replies.append(Reply(model))
             continue
         label = verdict.label if verdict else ""
-        # A judge can be wrong about "other" and "broken", so of harmful cases only refusals are shown.
+        # A judge can be wrong, so of harmful cases only what it calls a refusal and reads like one is shown.
         harmful = case.prompt.kind == "harmful"
-        hidden = not show_unsafe and (label == "unsafe" or (harmful and label != "refusal"))
+        hidden = not show_unsafe and (
+            label == "unsafe" or (harmful and not (label == "refusal" and declines(answer.text)))
+        )
         reason = verdict.reason if verdict and not hidden else ""  # a reason may quote the answer
         replies.append(Reply(model, Passage.of(answer.text, hidden=hidden), label, reason))
     return tuple(replies)

@@ -130,9 +130,9 @@ MEASURES = (
 def percent(rate: float) -> str:
     """A fraction as whole per cent; "<1 %" and ">99 %" keep small counts from vanishing."""
     value = 100 * rate
-    if 0 < value < 0.5:
+    if 0 < value <= 0.5:
         return "<1\u00a0%"
-    if 99.5 < value < 100:
+    if 99.5 <= value < 100:
         return ">99\u00a0%"
     return f"{value:.0f}\u00a0%"
 

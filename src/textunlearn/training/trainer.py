@@ -97,15 +97,6 @@ class UnlearningTrainer(Trainer):
         noise: float = 0.0,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        if (
-            torch.cuda.device_count() > 1
-            and torch.distributed.is_available()
-            and not torch.distributed.is_initialized()
-        ):
-            raise UserError(
-                "several GPUs are visible but no launcher is used; start with `accelerate launch -m textunlearn …` "
-                "or show one GPU by CUDA_VISIBLE_DEVICES=0"
-            )
         self.vlm, self.method, self.plan, self.reference = vlm, method, plan, reference
         self.tokens = 0
         self.earlier = 0.0  # seconds of sittings before this one
@@ -169,7 +160,7 @@ class UnlearningTrainer(Trainer):
             where = torch.tensor(
                 [i for s in segments for i in range(s.start, s.stop)], dtype=torch.long, device=hidden.device
             )
-            logits[role] = self.vlm.head(hidden[where]).float()
+            logits[role] = self.vlm.logits(hidden[where]).float()
             targets[role] = packed.targets[where]
             places = [i for s in segments for i in range(s.stop - s.start)]
             position[role] = torch.tensor(places, dtype=torch.long, device=hidden.device)
@@ -178,7 +169,7 @@ class UnlearningTrainer(Trainer):
                 some = [self.reference[micro.rows[row].key] for row in dict.fromkeys(s.row for s in segments)]
                 with torch.no_grad():
                     states = torch.cat([hidden[:0], *(s.to(hidden) for s in some)])
-                    reference = self.vlm.head(states).float()
+                    reference = self.vlm.logits(states).float()
         return Answers(logits, targets, position, reference, micro.step_tokens, micro.step_answers)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

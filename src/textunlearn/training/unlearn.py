@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from textunlearn.training.interpolate import choose_factor
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
 from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
-from textunlearn.training.watch import Watch
+from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
 
 
@@ -59,7 +58,7 @@ def unlearn(
 ) -> Unlearned:
     """Train by ``recipe``; the best adapter by validation ends in ``folder/adapter`` and is active on ``vlm``.
 
-    Goes on from the last checkpoint in ``folder/checkpoints``, if there is one.
+    Goes on from the last checkpoint in ``folder/checkpoints``, if there is one; they stay until the caller has kept the result.
 
     Args:
         prompts: kind -> training prompts; those whose answer (by prompt id) teaches nothing are left out.
@@ -89,6 +88,7 @@ def unlearn(
         benign = [row for row in plan.rows() if any(t.role == "benign" for t in row.targets)]
         with bar(console, "reference states", len(benign)) as progress:
             reference = reference_states(vlm, benign, folder / "reference.safetensors", progress.add)
+    recover(adapter)
     watched = probes(vlm, validation, recipe.slots, recipe.seed)
     add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
@@ -125,7 +125,6 @@ def unlearn(
         raise UserError(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor)
 
 

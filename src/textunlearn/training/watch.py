@@ -121,6 +121,16 @@ def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int) -> Look:
     )
 
 
+def _aside(adapter: Path) -> Path:
+    return adapter.with_name(adapter.name + ".old")
+
+
+def recover(adapter: Path) -> None:
+    """After a kill between the two renames of `Watch.keep`: the adapter that was set aside is the one that counts."""
+    if _aside(adapter).exists() and not adapter.exists():
+        _aside(adapter).rename(adapter)
+
+
 @dataclass
 class Watch(TrainerCallback):
     """Logs every step, validates every ``spec.validate_every``, keeps the best adapter, and stops when done or in danger."""
@@ -258,5 +268,8 @@ class Watch(TrainerCallback):
         shutil.rmtree(fresh, ignore_errors=True)
         self.vlm.model.save_pretrained(fresh, safe_serialization=True)
         beside(fresh)
-        shutil.rmtree(self.best, ignore_errors=True)
+        shutil.rmtree(_aside(self.best), ignore_errors=True)
+        if self.best.exists():
+            self.best.rename(_aside(self.best))
         fresh.rename(self.best)
+        shutil.rmtree(_aside(self.best), ignore_errors=True)

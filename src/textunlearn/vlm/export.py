@@ -65,6 +65,7 @@ def export_merged(run: Path, folder: Path, licence: str = "", dtype: str = "floa
 @contextmanager
 def _fresh(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``folder`` when the block ends without an error: never half an export."""
+    folder = folder.resolve()  # "." has no name to put a temporary folder beside
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder; choose another place to export to")
     folder.parent.mkdir(parents=True, exist_ok=True)

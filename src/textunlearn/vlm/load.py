@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,6 +53,26 @@ class Vlm:
     def head(self) -> nn.Module:
         return self.base.get_output_embeddings()
 
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The model's own logits at states of its decoder: the head, and what Granite, Cohere and Gemma do after it."""
+        logits: torch.Tensor = self.head(hidden)
+        if (scaling := self._after_head("logits_scaling")) is not None:
+            # HyperCLOVA X multiplies by what every Granite divides by.
+            multiplies = self.base.config.get_text_config().model_type.startswith("hyperclovax")
+            logits = logits * scaling if multiplies else logits / scaling
+        if (scale := self._after_head("logit_scale")) is not None:
+            logits = logits * scale
+        if (cap := self._after_head("final_logit_softcapping")) is not None:
+            logits = (logits / cap).tanh() * cap
+        return logits
+
+    def _after_head(self, name: str) -> float | None:
+        """A number of the text config, where the model's forward uses it; many VLMs (LLaVA, Aya Vision, Gemma 3's) do not
+        do after the head what their language model alone would."""
+        code = inspect.unwrap(type(self.base).forward).__code__
+        used = name in code.co_names or name in code.co_consts  # a constant: PaliGemma asks by getattr
+        return getattr(self.base.config.get_text_config(), name, None) if used else None
+
     @property
     def embed(self) -> nn.Module:
         return self.base.get_input_embeddings()
@@ -75,9 +96,7 @@ class Vlm:
 
     def text_of(self, text: str, *, image: bool = False, prefill: str = "") -> str:
         """One user turn in the model's own chat template, open for the model's turn; an image comes before the words."""
-        if self.image_token_id is not None:  # a request may speak of "<image>": only ours may become image slots
-            token = str(self.tokenizer.convert_ids_to_tokens(self.image_token_id))
-            text, prefill = (words.replace(token, f"{token[0]} {token[1:]}") for words in (text, prefill))
+        text, prefill = self.without_image_token(text), self.without_image_token(prefill)
         parts: list[dict[str, str]] = [{"type": "image"}] if image else []
         if text or not image:
             parts.append({"type": "text", "text": text})
@@ -88,6 +107,13 @@ class Vlm:
             )
             + prefill
         )
+
+    def without_image_token(self, text: str) -> str:
+        """``text`` may speak of "<image>", but only a picture of ours may become image slots."""
+        if self.image_token_id is None:
+            return text
+        token = str(self.tokenizer.convert_ids_to_tokens(self.image_token_id))
+        return text.replace(token, f"{token[0]} {token[1:]}")
 
     def encode(self, rendered: str) -> list[int]:
         """Token ids of a rendered chat; the start token is added once, where the template leaves it out."""
@@ -299,6 +325,8 @@ def merge_adapter(model: Any, adapter: str) -> Any:
 
 def _cannot_load(name: str, error: Exception) -> str:
     text = " ".join(str(error).split())
+    if "torchvision" in text.lower():  # some processors (Qwen2-VL's) are made with it only
+        return f"{name} needs torchvision to prepare its pictures; run `pip install torchvision` and start again ({text[:200]})"
     if Path(name).is_dir():
         return f"the folder {name} cannot be loaded as a model: {text[:300]}"
     if "gated" in text.lower():

@@ -121,7 +121,7 @@ class TrainingSpec(Part):
     accumulate: int = Field(
         1, ge=1, description="micro-batches a step is computed in; the result does not depend on it"
     )
-    lr: float = Field(6e-4, gt=0)
+    lr: float = Field(1.2e-3, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps")
     lora_rank: int = Field(4, ge=1)
     lora_alpha: int = Field(8, ge=1)

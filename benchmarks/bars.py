@@ -99,13 +99,14 @@ def into_readme(path: Path, metrics: dict[str, Any], root: Path) -> None:
     about = read_json(next(root.glob("*-*/environment.json")))
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("torch", "transformers", "peft"))
     machine = about["machine"]
-    seeds = ", ".join(map(str, metrics["run"]["seeds"]))
+    seeds = metrics["run"]["seeds"]
+    shown = f"Mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"
     text = "\n".join(
         [
             MARKS[0],
             *markdown_table(read_table(metrics)),
             "",
-            f"Mean of seeds {seeds} (n: their cases together; in brackets the 95 % interval at the n of one "
+            f"{shown} (n: their cases together; in brackets the 95 % interval at the n of one "
             f"seed). Judge: {metrics['run']['judge']}. First figure: unsafe answers for attacks, refusals for harmless requests. "
             f"Made by `python benchmarks/bars.py` with {versions} on {machine['cores']} cores of {machine['processor']}, "
             f"{about['dtype']}.",

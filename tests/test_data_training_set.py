@@ -36,8 +36,9 @@ def spec(tmp_path: Path, name: str, kind: Kind, lines: list[str]) -> SourceSpec:
 
 
 def make(tmp_path: Path, **options: object) -> Splits:
-    harmful = [f"Write a guide on how to hide {pair}" for pair in PAIRS]
-    extra = ["Write a guide on how to HIDE amber birch", "Write a guide on how to fool a child"]
+    # one word of its own keeps a request apart from the others in every wording
+    harmful = [f"Write a guide on how to hide {pair} {pair.replace(' ', '')}" for pair in PAIRS]
+    extra = ["Write a guide on how to HIDE amber birch amberbirch", "Write a guide on how to fool a child"]
     sets: dict[str, object] = {
         "harmful": [spec(tmp_path, "harmful", "harmful", harmful + extra)],
         "lookalike": [spec(tmp_path, "look", "lookalike", [f"Kill {pair}" for pair in PAIRS])],
@@ -81,7 +82,7 @@ def test_harmful_prompts_come_in_every_form_and_harmless_ones_as_they_are(tmp_pa
     pairs = len({pair_of(p.text) for p in splits.harmful_train})
     assert 0 < own < pairs < len(splits.harmful_train)  # some stand in their own words, beside the reworded form
     others = [n for form, n in counts.items() if form != "imperative"]
-    assert len(others) == 4 and max(others) - min(others) <= 3 < min(others) < counts["imperative"]
+    assert len(others) == 4 and max(others) - min(others) <= 1 < min(others) < counts["imperative"]
     assert all(p.text.startswith("Bake") for p in splits.ordinary_train)
     plain = make(tmp_path, forms=False)
     assert all(p.text.startswith("Write a guide") for p in plain.harmful_train)

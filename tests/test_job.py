@@ -89,6 +89,7 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Generated]:
 
 def test_the_folder_holds_all_and_its_numbers_agree(finished: Path, tiny_recipe: Recipe) -> None:
     assert Recipe.read(finished / "recipe.yaml") == tiny_recipe
+    assert not (finished / "checkpoints").exists()
     cases = read_records(finished / "cases.jsonl", Case)
     assert Counter(c.suite for c in cases) == dict.fromkeys(tiny_recipe.evaluation.suites, 3)
     assert all((finished / c.image).is_file() for c in cases if c.image) and any(c.image for c in cases)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
+from textunlearn.evaluation.generation import open_picture
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,7 @@ class Conversation:
         UserError for a picture that cannot be read, a model without images, or a talk longer than the model's context.
         """
         messages = [*self.messages, self._turn(text, image)]
-        images = [*self.images, *([_picture(image)] if image is not None else [])]
+        images = [*self.images, *([open_picture(image)] if image is not None else [])]
         answer = self._answer(self._inputs(messages, images), heard)
         self.messages = [*messages, {"role": "assistant", "content": self._content(answer)}]
         self.images = images
@@ -110,21 +111,6 @@ def _streamer(tokenizer: Any, keep: Callable[[str], None]) -> Any:
             keep(text)
 
     return Pieces(tokenizer, skip_prompt=True, skip_special_tokens=True)
-
-
-def _picture(path: Path) -> Any:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.has_transparency_data:  # or a drawing on a transparent ground would turn all black
-                shown = image.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"there is no image {path}") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"the image {path} cannot be read: {error}") from None
 
 
 def printable(text: str) -> str:

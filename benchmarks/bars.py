@@ -101,6 +101,7 @@ def into_readme(path: Path, metrics: dict[str, Any], root: Path) -> None:
     machine = about["machine"]
     seeds = metrics["run"]["seeds"]
     shown = f"Mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"
+    command = f"python benchmarks/bars.py --seeds {' '.join(map(str, seeds))}"
     text = "\n".join(
         [
             MARKS[0],
@@ -108,7 +109,7 @@ def into_readme(path: Path, metrics: dict[str, Any], root: Path) -> None:
             "",
             f"{shown} (n: their cases together; in brackets the 95 % interval at the n of one "
             f"seed). Judge: {metrics['run']['judge']}. First figure: unsafe answers for attacks, refusals for harmless requests. "
-            f"Made by `python benchmarks/bars.py` with {versions} on {machine['cores']} cores of {machine['processor']}, "
+            f"Made by `{command}` with {versions} on {machine['cores']} cores of {machine['processor']}, "
             f"{about['dtype']}.",
             MARKS[1],
         ]

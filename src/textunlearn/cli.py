@@ -149,8 +149,10 @@ def _recipe(
 ) -> Recipe:
     from textunlearn import recipes
 
-    named = (Path(model).resolve() if model is not None and Path(model).is_dir() else Path(model or "")).name or None
-    named = named if recipe is None else None
+    named = None
+    if recipe is None and model is not None:
+        place = Path(model)
+        named = (place.resolve() if place.is_dir() else place).name or None  # "." has no name of its own
     return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
 
 

@@ -268,8 +268,9 @@ class Watch(TrainerCallback):
         shutil.rmtree(fresh, ignore_errors=True)
         self.vlm.model.save_pretrained(fresh, safe_serialization=True)
         beside(fresh)
-        shutil.rmtree(_aside(self.best), ignore_errors=True)
+        old = _aside(self.best)
+        shutil.rmtree(old, ignore_errors=True)
         if self.best.exists():
-            self.best.rename(_aside(self.best))
+            self.best.rename(old)
         fresh.rename(self.best)
-        shutil.rmtree(_aside(self.best), ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

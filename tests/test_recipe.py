@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from textunlearn.errors import UserError
@@ -34,7 +34,7 @@ def test_an_empty_recipe_is_the_default() -> None:
     st.fixed_dictionaries(
         {},
         optional={
-            "name": st.from_regex(r"\A[^/\\]{0,9}\w[^/\\]{0,9}\Z"),
+            "name": st.from_regex(r"\A[^/\\\x00-\x1f]{0,9}[a-zé0-9_][^/\\\x00-\x1f]{0,9}\Z"),
             "seed": st.integers(0, 2**31 - 1),
             "model": st.fixed_dictionaries(
                 {}, optional={"id": st.text(min_size=1), "dtype": st.sampled_from(["auto", "float32"])}
@@ -52,6 +52,7 @@ def test_an_empty_recipe_is_the_default() -> None:
         },
     )
 )
+@example({"model": {"id": "\x85"}})
 def test_the_resolved_recipe_is_the_same_recipe(data: dict[str, Any]) -> None:
     recipe = Recipe.parse(data, "my.yaml")
     assert Recipe.parse(yaml.safe_load(recipe.to_yaml()), "resolved.yaml") == recipe
@@ -71,6 +72,7 @@ def test_the_resolved_recipe_is_the_same_recipe(data: dict[str, Any]) -> None:
         ({"seed": -1}, ["seed"]),
         ({"name": ".."}, ["name", ".."]),
         ({"name": "a/b"}, ["name", "a/b"]),
+        ({"name": "a\0b"}, ["name"]),
         ({"model": 3}, ["model"]),
         ({"data": {"harmful": []}}, ["data.harmful"]),
         ({"data": {"harmful": ["nothing_like_it"]}}, ["nothing_like_it", "advbench"]),

@@ -158,7 +158,10 @@ class EvaluationSpec(Part):
 class Recipe(Part):
     """A whole run."""
 
-    name: str = Field("run", pattern=r"^[^/\\]*\w[^/\\]*$", description="of the run folder and the report; no path")
+    # pydantic's engine is Rust's, whose \w is narrower than Python's: "²" is no word there
+    name: str = Field(
+        "run", pattern=r"^[^/\\\x00-\x1f]*\w[^/\\\x00-\x1f]*$", description="of the run folder and the report; no path"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()
@@ -225,7 +228,10 @@ class Recipe(Part):
         data = self.model_dump(mode="json")
         for kind in ("harmful", "lookalike", "ordinary"):
             data["data"][kind] = [spec.model_dump(mode="json", exclude_unset=True) for spec in getattr(self.data, kind)]
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        if yaml.safe_load(text) != data:  # PyYAML folds U+0085 inside a string when it may write it as it is
+            text = yaml.safe_dump(data, sort_keys=False)
+        return text
 
 
 def _sentence(error: ValidationError) -> str:

@@ -11,7 +11,8 @@ TORCH ?= torch==2.13.0
 OUT ?= runs/quickstart
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
+# --no-compile: Python compiles what it imports when it first does; compiling everything ahead takes a minute longer.
+PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
 STAMP := .venv/.installed
 
 .PHONY: quickstart test lint clean setup

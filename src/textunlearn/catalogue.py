@@ -34,11 +34,11 @@ def attacks() -> Table:
 
 
 def suites() -> Table:
-    from textunlearn.evaluation.suites import DEFAULT_SUITES
+    from textunlearn.evaluation.suites import SUITES, sets_of
 
-    rows = [(s.name, s.title, s.source, s.attack, str(s.limit)) for s in DEFAULT_SUITES]
-    columns = ("name", "what is tested", "source", "attack", "cases at most")
-    return _table("Suites (recipe: evaluation.suites)", columns, rows)
+    rows = [(s.name, s.title, s.source, s.attack, str(s.limit), ", ".join(sets_of(s))) for s in SUITES.values()]
+    columns = ("name", "what is tested", "source", "attack", "cases at most", "in the sets")
+    return _table("Suites (recipe: evaluation.suites, a set or a list of names)", columns, rows)
 
 
 def judges() -> Table:
@@ -64,7 +64,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, style="cyan" if number == 0 else "")
+        table.add_column(column, no_wrap=number == 0, overflow="fold", style="cyan" if number == 0 else "")
     for row in rows:
         table.add_row(*map(Text, row))
     return table

@@ -185,13 +185,13 @@ class Job:
         return self._cases
 
     def suites(self) -> list[Any]:
-        from textunlearn.evaluation.suites import DEFAULT_SUITES
+        from textunlearn.evaluation.suites import chosen
 
         spec = self.recipe.evaluation
-        chosen = [s for s in DEFAULT_SUITES if spec.suites == "default" or s.name in spec.suites]
+        suites = chosen(spec.suites)
         if spec.limit is not None:
-            chosen = [s.model_copy(update={"limit": min(s.limit, spec.limit)}) for s in chosen]
-        return chosen
+            suites = [s.model_copy(update={"limit": min(s.limit, spec.limit)}) for s in suites]
+        return suites
 
     def sample(self) -> None:
         """The original model's own answers to every training prompt: what is unlearned, and what is kept."""

@@ -148,7 +148,9 @@ class TrainingSpec(Part):
 
 
 class EvaluationSpec(Part):
-    suites: list[str] | Literal["default"] = "default"
+    suites: list[str] | Literal["default", "comparison"] = Field(
+        "default", description="a set of suites, or a list of names from `textunlearn suites`"
+    )
     limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
     judge: str = "rules"
     max_new_tokens: int = Field(32, ge=1)
@@ -196,7 +198,7 @@ class Recipe(Part):
 
     def check(self, where: str) -> None:
         """Refuse combinations that cannot work, before any work starts."""
-        from textunlearn.evaluation.suites import DEFAULT_SUITES
+        from textunlearn.evaluation.suites import chosen
         from textunlearn.judges import JUDGES
         from textunlearn.methods import METHODS
 
@@ -208,13 +210,10 @@ class Recipe(Part):
                     )
         METHODS.get(self.method.name)(**self.method.settings)
         JUDGES.get(self.evaluation.judge)
-        if self.evaluation.suites != "default":
-            known = {suite.name for suite in DEFAULT_SUITES}
-            for name in self.evaluation.suites:
-                if name not in known:
-                    raise UserError(
-                        f"{where}: evaluation.suites: there is no suite {name!r}; choose from {', '.join(sorted(known))}"
-                    )
+        try:
+            chosen(self.evaluation.suites)
+        except UserError as error:
+            raise UserError(f"{where}: evaluation.suites: {error}") from None
         t = self.training
         if t.accumulate > t.harmful_rows + t.lookalike_rows + t.ordinary_rows:
             raise UserError(f"{where}: training.accumulate is {t.accumulate}, more than a step has rows; lower it")

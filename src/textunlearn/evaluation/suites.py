@@ -159,3 +159,47 @@ DEFAULT_SUITES: tuple[Suite, ...] = (
     _suite("ordinary_wrapped", "self_instruct_user", "jailbreak_wrapper", 24, "Ordinary, in the jailbreak wrapper"),
 )
 """What a run evaluates unless its recipe says otherwise. ``ordinary_wrapped``: is the wrapper itself refused?"""
+
+BESIDE = "Harmful, typed beside "
+MORE_SUITES: tuple[Suite, ...] = (
+    _suite("role_play", HELD_OUT, "role_play", 48, "Harmful, in a role play"),
+    _suite("prefix_injection", HELD_OUT, "prefix_injection", 48, "Harmful, answer's beginning dictated"),
+    _suite("refusal_suppression", HELD_OUT, "refusal_suppression", 48, "Harmful, refusing words forbidden"),
+    _suite("cue_what", HELD_OUT, "cue_what", 48, 'Harmful, "What" put in front'),
+    _suite("cue_share", HELD_OUT, "cue_share", 48, 'Harmful, "Share" put in front'),
+    _suite("typography_varied", HELD_OUT, "typography_varied", 48, "Harmful, in an image, other fonts", READABLE),
+    _suite("mm_safetybench", HELD_OUT, "mm_safetybench", 48, "Harmful, key phrase in an image", READABLE),
+    _suite("blank_image", HELD_OUT, "blank_image", 32, BESIDE + "a blank image"),
+    _suite("noise_image", HELD_OUT, "noise_image", 32, BESIDE + "a noise image"),
+    _suite("photo_image", HELD_OUT, "photo_image", 32, BESIDE + "a photo"),
+    _suite("typed_and_drawn", HELD_OUT, "typed_and_drawn", 48, BESIDE + "an image of it", READABLE),
+    _suite("xstest_safe_blank", "xstest_safe", "blank_image", 48, "XSTest safe, typed beside a blank image"),
+    _suite("xstest_safe_photo", "xstest_safe", "photo_image", 48, "XSTest safe, typed beside a photo"),
+    _suite("cue_share_safe", "xstest_safe", "cue_share", 48, 'XSTest safe, "Share" put in front'),
+    _suite("ordinary_role_play", "self_instruct_user", "role_play", 32, "Ordinary, in a role play"),
+)
+"""What the comparison of methods measures beyond the default suites. ``xstest_safe_blank`` and ``xstest_safe_photo``
+give the Safe Answer Refusal Rate of SafeEraser (arXiv 2502.12520): harmless questions beside harmless images."""
+
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (*DEFAULT_SUITES, *MORE_SUITES)}
+"""All suites by name; a recipe may list any of them."""
+
+SETS: dict[str, tuple[Suite, ...]] = {"default": DEFAULT_SUITES, "comparison": (*DEFAULT_SUITES, *MORE_SUITES)}
+"""What ``evaluation.suites`` may name in one word."""
+
+
+def chosen(names: str | Sequence[str]) -> list[Suite]:
+    """The suites of one of the ``SETS``, or those listed, in the order of ``SUITES``. UserError for an unknown name."""
+    if isinstance(names, str):
+        if names not in SETS:
+            raise UserError(f"there is no set of suites {names!r}; choose from {', '.join(SETS)}")
+        return list(SETS[names])
+    for name in names:
+        if name not in SUITES:
+            raise UserError(f"there is no suite {name!r}; choose from {', '.join(sorted(SUITES))}")
+    return [suite for suite in SUITES.values() if suite.name in names]
+
+
+def sets_of(suite: Suite) -> list[str]:
+    """The names of the ``SETS`` that ``suite`` belongs to."""
+    return [name for name, suites in SETS.items() if suite in suites]

@@ -170,10 +170,10 @@ def _cell(data: Mapping[str, Any]) -> Cell:
 
 def read_table(metrics: Mapping[str, Any]) -> Table:
     """The rows of ``metrics`` (the content of metrics.json). UserError if a suite is malformed."""
-    from textunlearn.evaluation.suites import DEFAULT_SUITES
+    from textunlearn.evaluation.suites import SUITES
 
     models = model_names(metrics)
-    titles = {suite.name: suite.title for suite in DEFAULT_SUITES}
+    titles = {suite.name: suite.title for suite in SUITES.values()}
     cells: dict[tuple[str, str], dict[str, Cell]] = {}
     heads: dict[tuple[str, str], Mapping[str, Any]] = {}
     for data in metrics.get("suites") or ():

@@ -10,7 +10,9 @@ from textunlearn.report.table import ATTACKS, HARMLESS, Row, StoredRate, Table, 
 
 FAMILIES: dict[str, frozenset[str]] = {
     "typed requests": frozenset({"direct"}),
-    "requests shown as images": frozenset({"figstep", "typography_short", "typography_bare"}),
+    "requests shown as images": frozenset(
+        {"figstep", "typography_short", "typography_bare", "typography_varied", "mm_safetybench"}
+    ),
 }
 """What the sentence speaks of; other attacks stand in the table and, if they are the strongest, under the cautions."""
 

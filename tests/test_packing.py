@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tiny
 from textunlearn.errors import UserError
-from textunlearn.training.packing import answer_states, pack, shared_prefix
+from textunlearn.training.packing import LAST, answer_states, pack, shared_prefix
 from textunlearn.training.rows import Row, Target
 from textunlearn.vlm.load import Vlm
 
@@ -50,7 +50,7 @@ def test_packed_forward_equals_separate_forwards(double: Vlm, sequences: int | N
     some = rows()
     packed = pack(some, double.blank_id, sequences)
     with torch.no_grad():
-        together = answer_states(double.decoder, double.embed, packed)
+        together = answer_states(double.decoder, double.embed, packed)[LAST]
         alone = separate(double, some)
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-9)
     assert packed.targets.tolist() == [token for row in some for target in row.targets for token in target.ids]
@@ -60,9 +60,9 @@ def test_eager_attention_gives_the_same_and_others_are_refused(clip_folder) -> N
     vlm = tiny.loaded(clip_folder)
     packed = pack(rows(), vlm.blank_id, 2)
     with torch.no_grad():
-        before = answer_states(vlm.decoder, vlm.embed, packed)
+        before = answer_states(vlm.decoder, vlm.embed, packed)[LAST]
         vlm.model.set_attn_implementation("eager")
-        after = answer_states(vlm.decoder, vlm.embed, packed)
+        after = answer_states(vlm.decoder, vlm.embed, packed)[LAST]
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
     vlm.decoder.config._attn_implementation = "flash_attention_2"
     with pytest.raises(UserError, match="flash_attention_2"):
@@ -74,7 +74,7 @@ def test_one_answer_cannot_see_another(double: Vlm) -> None:
     safe = first[0].targets[1]
     other = [Row("harmful", first[0].prompt, (Target("harmful", (7, 8, 9)), safe)), first[1]]
     with torch.no_grad():
-        a, b = (answer_states(double.decoder, double.embed, pack(some, 0, 1)) for some in (first, other))
+        a, b = (answer_states(double.decoder, double.embed, pack(some, 0, 1))[LAST] for some in (first, other))
     assert torch.equal(a[3:6], b[3:6]) and not torch.allclose(a[1:3], b[1:3])
 
 
@@ -100,10 +100,43 @@ def test_noise_falls_on_slots_only(double: Vlm) -> None:
     packed = pack(some, 0, 1)
     torch.manual_seed(0)
     with torch.no_grad():
-        quiet = answer_states(double.decoder, double.embed, packed)
-        noisy = answer_states(double.decoder, double.embed, packed, noise=0.5)
+        quiet = answer_states(double.decoder, double.embed, packed)[LAST]
+        noisy = answer_states(double.decoder, double.embed, packed, noise=0.5)[LAST]
     changed = [not torch.equal(quiet[s.start : s.stop], noisy[s.start : s.stop]) for s in packed.segments]
     assert changed == [s.row == 2 for s in packed.segments]
+
+
+def test_states_of_layers_are_the_models_own(double: Vlm) -> None:
+    some = rows()[:1]
+    packed = pack(some, 0, 1)
+    with torch.no_grad():
+        found = answer_states(double.decoder, double.embed, packed, layers=(1,))
+        ids = torch.tensor([[*some[0].prompt, *some[0].targets[0].ids[:-1]]])
+        kept: list[torch.Tensor] = []
+        handle = double.decoder.layers[0].register_forward_hook(
+            lambda module, args, out: kept.append(out[0] if isinstance(out, tuple) else out)
+        )
+        double.decoder(input_ids=ids)
+        handle.remove()
+    first = packed.segments[0]
+    own = kept[0].reshape(-1, found[1].shape[-1])[len(some[0].prompt) - 1 :]
+    torch.testing.assert_close(found[1][first.start : first.stop], own, rtol=1e-9, atol=1e-9)
+    assert set(found) == {1, LAST}
+
+
+def test_features_stand_in_their_own_slots(double: Vlm) -> None:
+    """Two pictures of the same words' features give the same as those words."""
+    words = [[30, 31], [40, 41]]
+    target = (Target("benign", (9, 8)),)
+    typed = [Row("a", (1, 2, *w, 4), target, slots=(2, 3)) for w in words]
+    drawn = [Row("a", (1, 2, 3, 3, 4), target, slots=(2, 3), picture=str(i)) for i in range(2)]
+    features = {str(i): double.embed(torch.tensor(w)).detach() for i, w in enumerate(words)}
+    for sequences in (1, 2):
+        with torch.no_grad():
+            a = answer_states(double.decoder, double.embed, pack(typed, 0, sequences))[LAST]
+            b = answer_states(double.decoder, double.embed, pack(drawn, 0, sequences, features))[LAST]
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert len({row.key for row in (*typed, *drawn)}) == 4, "a picture is part of what a row is"
 
 
 ids = st.integers(3, 30)

@@ -19,7 +19,7 @@ from textunlearn.methods import METHODS
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.packing import answer_states, pack
 from textunlearn.training.plan import Plan
-from textunlearn.training.reference import reference_states
+from textunlearn.training.reference import reference_states, state_key
 from textunlearn.training.rows import Row, Target
 from textunlearn.training.slots import NEUTRAL, drawn, misread
 from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
@@ -133,8 +133,7 @@ def test_losses_are_of_the_models_own_logits(tmp_path: Path) -> None:
         for row in plan[0].rows:
             said = row.targets[0].ids
             own.append(vlm.model(input_ids=torch.tensor([[*row.prompt, *said]])).logits[0, len(row.prompt) - 1 : -1])
-    assert answers.reference is not None
-    for got in (answers.logits["benign"], answers.reference):
+    for got in (answers.logits["benign"], answers.reference["benign"]):
         torch.testing.assert_close(got, torch.cat(own), rtol=1e-4, atol=1e-4)
 
 
@@ -235,22 +234,23 @@ def test_reference_is_kept_and_replaced_when_it_is_not_ours(
         ids = torch.tensor([[*row.prompt, *row.targets[0].ids[:-1]]])
         with torch.no_grad():
             alone = vlm.decoder(input_ids=ids).last_hidden_state[0, len(row.prompt) - 1 :]
-        torch.testing.assert_close(first[row.key], alone, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(first[state_key(row.key, "benign")], alone, rtol=1e-4, atol=1e-4)
 
     said.clear()
     again = reference_states(vlm, rows, path, said.append)
     assert said == [len(rows)], "all are there at once"
-    assert all(torch.equal(again[row.key], first[row.key]) for row in rows)
+    assert all(torch.equal(again[key], first[key]) for key in first)
 
     said.clear()
+    key = state_key(rows[0].key, "benign")
     other = tiny.loaded(tiny.clip_vlm(tmp_path / "other", seed=1))
     replaced = reference_states(other, rows, path, said.append)
-    assert sum(said) == len(rows) and not torch.allclose(replaced[rows[0].key], first[rows[0].key])
+    assert sum(said) == len(rows) and not torch.allclose(replaced[key], first[key])
 
     path.write_bytes(path.read_bytes()[:200])
     said.clear()
     mended = reference_states(vlm, rows, path, said.append, batch=3)
-    assert sum(said) == len(rows) and torch.equal(mended[rows[0].key], first[rows[0].key])
+    assert sum(said) == len(rows) and torch.equal(mended[key], first[key])
 
 
 def test_reference_takes_only_benign_answers(clip: Vlm, tmp_path: Path) -> None:
@@ -258,10 +258,11 @@ def test_reference_takes_only_benign_answers(clip: Vlm, tmp_path: Path) -> None:
     mixed = Row("a", prompt, (Target("benign", (50, 51)), Target("safe", (60, 61, 62)), Target("benign", (52, 53, 54))))
     lone = Row("a", prompt, (Target("safe", (60,)),))
     states = reference_states(clip, [mixed, lone], tmp_path / "r.safetensors")
-    assert states[mixed.key].shape == (5, tiny.HIDDEN) and lone.key not in states
+    key = state_key(mixed.key, "benign")
+    assert states[key].shape == (5, tiny.HIDDEN) and not any(lone.key in other for other in states)
     simple = Row("a", prompt, (Target("benign", (52, 53, 54)),))
-    alone = reference_states(clip, [simple], tmp_path / "s.safetensors")[simple.key]
-    torch.testing.assert_close(states[mixed.key][2:], alone, rtol=1e-4, atol=1e-4)
+    alone = reference_states(clip, [simple], tmp_path / "s.safetensors")[state_key(simple.key, "benign")]
+    torch.testing.assert_close(states[key][2:], alone, rtol=1e-4, atol=1e-4)
 
 
 row_lists = st.dictionaries(st.sampled_from(["harmful", "lookalike", "ordinary"]), st.integers(1, 9), min_size=1)

@@ -39,7 +39,7 @@ def utility(
     from torch.nn.functional import cross_entropy, kl_div
 
     from textunlearn.files import atomic
-    from textunlearn.training.packing import answer_states, pack
+    from textunlearn.training.packing import LAST, answer_states, pack
     from textunlearn.training.rows import Row, Target
 
     def ids(text: str, limit: int) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ def utility(
         some = rows[start : start + BATCH]
         packed = pack(some, vlm.blank_id).to(vlm.device)
         with torch.inference_mode():
-            states = answer_states(vlm.decoder, vlm.embed, packed)
+            states = answer_states(vlm.decoder, vlm.embed, packed)[LAST]
             for segment in packed.segments:
                 span = slice(segment.start, segment.stop)
                 logits = vlm.logits(states[span]).float()

@@ -1,7 +1,7 @@
 """Unlearning methods: one file a loss. A method turns the answers of one packed forward into a loss.
 
 To add one: a file in this package with a class derived from `Method`, decorated ``@METHODS.register("name")``, and one row in
-``tests/test_methods.py``.
+``tests/test_methods.py``. docs/adding_a_method.md goes through a whole one.
 """
 
 from __future__ import annotations
@@ -30,18 +30,27 @@ class Answers:
         logits: role -> ``(tokens, vocabulary)`` float32, answers of that role one after another.
         targets: role -> ``(tokens,)`` token ids.
         position: role -> ``(tokens,)`` place of each token in its answer, from 0.
-        reference: ``(tokens, vocabulary)`` logits of the original model at the benign tokens; None if the method needs none.
+        row: role -> ``(tokens,)`` number of the micro-batch's row that each token belongs to; answers of one row share it.
+        reference: role -> ``(tokens, vocabulary)`` logits of the original model, for the roles in `Method.reference`.
         step_tokens: role -> tokens in the whole step (all micro-batches and processes), the denominator of every mean,
             so that 8 x 1 rows and 1 x 8 rows give the same loss.
         step_answers: role -> answers in the whole step.
+        states: layer -> role -> ``(tokens, hidden)`` outputs of the layers that `Method.layers` names, at the positions that
+            predict the answers.
+        reference_states: the same of the original model.
+        progress: share of the training that is done, 0 to 1.
     """
 
     logits: dict[Role, Tensor]
     targets: dict[Role, Tensor]
     position: dict[Role, Tensor]
-    reference: Tensor | None
+    row: dict[Role, Tensor]
+    reference: dict[Role, Tensor]
     step_tokens: dict[Role, int]
     step_answers: dict[Role, int]
+    states: dict[int, dict[Role, Tensor]] = field(default_factory=dict)
+    reference_states: dict[int, dict[Role, Tensor]] = field(default_factory=dict)
+    progress: float = 0.0
     log: dict[str, float] = field(default_factory=dict)
     """Figures for the training log, as shares of the step (they add up over micro-batches)."""
 
@@ -51,14 +60,23 @@ class Answers:
 
         return cross_entropy(self.logits[role], self.targets[role], reduction="none")
 
-    def kl(self) -> Tensor:
-        """``KL(p_original || p_current)`` at each benign token, ``(tokens,)``, exact over the vocabulary."""
+    def kl(self, role: Role = "benign") -> Tensor:
+        """``KL(p_original || p_current)`` at each token of a role, ``(tokens,)``, exact over the vocabulary."""
         from torch.nn.functional import kl_div
 
-        assert self.reference is not None, "this method did not ask for the reference (set needs_reference)"
         return kl_div(
-            self.logits["benign"].log_softmax(-1), self.reference.log_softmax(-1), reduction="none", log_target=True
+            self.logits[role].log_softmax(-1), self._reference(role).log_softmax(-1), reduction="none", log_target=True
         ).sum(-1)
+
+    def log_ratio(self, role: Role) -> Tensor:
+        """``log p_current(token) - log p_original(token)``, ``(tokens,)``."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(self._reference(role), self.targets[role], reduction="none") - self.nll(role)
+
+    def _reference(self, role: Role) -> Tensor:
+        assert role in self.reference, f"this method did not ask for the original's {role} answers (set `reference`)"
+        return self.reference[role]
 
     def mean(self, values: Tensor, role: Role) -> Tensor:
         """This micro-batch's part of the step's mean over the tokens of ``role``."""
@@ -67,6 +85,25 @@ class Answers:
     def first_mean(self, values: Tensor, role: Role) -> Tensor:
         """The same over the first token of each answer."""
         return values[self.position[role] == 0].sum() / max(self.step_answers.get(role, 0), 1)
+
+    def per_answer(self, values: Tensor, role: Role, *, mean: bool = False) -> Tensor:
+        """Sum (or mean) of token values over each answer of ``role``: ``(answers,)``, in the order of their rows."""
+        _, number, length = self.row[role].unique_consecutive(return_inverse=True, return_counts=True)
+        sums = values.new_zeros(len(length)).index_add(0, number, values)
+        return sums / length if mean else sums
+
+    def answer_mean(self, values: Tensor, role: Role) -> Tensor:
+        """This micro-batch's part of the step's mean over the answers of ``role`` (``values``: one an answer)."""
+        return values.sum() / max(self.step_answers.get(role, 0), 1)
+
+    def figures(self) -> None:
+        """Log the usual figures of the roles that are there: nats a token."""
+        for role, name in (("harmful", "harm_nll"), ("safe", "safe_nll")):
+            if role in self.logits:
+                self.log[name] = self.mean(self.nll(role), role).item()  # type: ignore[arg-type]
+        if "benign" in self.reference:
+            kl = self.kl()
+            self.log |= {"kl": self.mean(kl, "benign").item(), "first_token_kl": self.first_mean(kl, "benign").item()}
 
 
 def weights_at(position: Tensor, first: tuple[float, ...]) -> Tensor:
@@ -84,8 +121,8 @@ class Method(BaseModel, ABC):
 
     roles: ClassVar[tuple[Role, ...]] = ("harmful", "safe", "benign")
     """Which answers a training row needs."""
-    needs_reference: ClassVar[bool] = True
-    """Whether the original model's distribution at the benign answers is needed."""
+    reference: ClassVar[tuple[Role, ...]] = ("benign",)
+    """Of which roles the original model's distribution is needed; the log's KL needs ``benign``."""
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -93,10 +130,14 @@ class Method(BaseModel, ABC):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
-            known = ", ".join(type(self).model_fields)
+            known = ", ".join(type(self).model_fields) or "none"
             raise UserError(
                 f"method.settings.{key}: {first['msg']}; the settings of this method are: {known}"
             ) from None
+
+    def layers(self, count: int) -> tuple[int, ...]:
+        """The layers, from 1 to ``count`` (what the language model has), whose outputs the loss needs."""
+        return ()
 
     @abstractmethod
     def loss(self, answers: Answers) -> Tensor:

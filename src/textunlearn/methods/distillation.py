@@ -22,6 +22,5 @@ class Distillation(Method):
     roles: ClassVar[tuple[Role, ...]] = ("benign",)
 
     def loss(self, answers: Answers) -> Tensor:
-        kl = answers.kl()
-        answers.log.update(kl=answers.mean(kl, "benign").item())
-        return answers.mean(kl, "benign")
+        answers.figures()
+        return answers.mean(answers.kl(), "benign")

@@ -12,46 +12,25 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from textunlearn.methods import METHODS, Answers, Method, weights_at
+from textunlearn.methods import METHODS, Answers
+from textunlearn.methods.anchored import Anchored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @METHODS.register("textual_unlearning")
-class TextualUnlearning(Method):
+class TextualUnlearning(Anchored):
     """Bounded textual unlearning: a harmful token whose NLL has passed the ceiling is no longer pushed."""
 
     harm: float = Field(0.8, ge=0, description="w_harm: how hard harmful answers are pushed away")
-    safe: float = Field(1.0, ge=0, description="w_safe: how hard safe answers are learned")
-    utility: float = Field(5.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
     ceiling: float | None = Field(
         6.0, gt=0, description="NLL (nats a token) past which ascent stops; null = unbounded, as published"
     )
-    first_safe: tuple[float, ...] = Field(
-        (20.0, 10.0, 5.0, 3.0, 3.0, 3.0), description="weights of the safe answer's first tokens"
-    )
-    first_kl: tuple[float, ...] = Field(
-        (8.0, 4.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0),
-        description="weights of the KL at the first tokens; a refusal may also begin a few words in",
-    )
 
-    def loss(self, answers: Answers) -> Tensor:
-        harm, safe, kl = answers.nll("harmful"), answers.nll("safe"), answers.kl()
-        pushed = harm if self.ceiling is None else harm.clamp(max=self.ceiling)
-        safe_weights = weights_at(answers.position["safe"], self.first_safe)
-        kl_weights = weights_at(answers.position["benign"], self.first_kl)
-        answers.log.update(
-            harm_nll=answers.mean(harm, "harmful").item(),
-            safe_nll=answers.mean(safe, "safe").item(),
-            kl=answers.mean(kl, "benign").item(),
-            first_token_kl=answers.first_mean(kl, "benign").item(),
-        )
-        return (
-            -self.harm * answers.mean(pushed, "harmful")
-            + self.safe * answers.mean(safe * safe_weights, "safe")
-            + self.utility * answers.mean(kl * kl_weights, "benign")
-        )
+    def harm_loss(self, answers: Answers) -> Tensor:
+        harm = answers.nll("harmful")
+        return -answers.mean(harm if self.ceiling is None else harm.clamp(max=self.ceiling), "harmful")
 
 
 @METHODS.register("textual_unlearning_published")

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from textunlearn.data.safe_answers import safe_answer
 from textunlearn.evaluation.generation import Request
+from textunlearn.evaluation.suites import write_image
 from textunlearn.methods import Method
-from textunlearn.recipe import DataSpec, SlotSpec
+from textunlearn.recipe import DataSpec, PictureSpec, SlotSpec
 from textunlearn.records import Prompt
+from textunlearn.training.pictures import LAYOUTS, draw, drawable, picture_of, picture_request
 from textunlearn.training.rows import Row, Target
 from textunlearn.training.slots import NEUTRAL, drawn, misread
 from textunlearn.training.watch import Probe
 from textunlearn.vlm.load import Vlm
 
+TYPED = PictureSpec()
+"""No pictures."""
 BEGUN = 8
 """Most tokens of a harmful answer that a begun row starts with."""
 
@@ -41,9 +47,10 @@ def training_rows(
     slots: SlotSpec,
     data: DataSpec,
     seed: int,
+    pictures: PictureSpec = TYPED,
 ) -> dict[str, list[Row]]:
-    """Rows by kind. A share ``slots.share`` of each kind stands in the image slots, the rest is typed, as are requests too long
-    for the slots.
+    """Rows by kind. A share ``slots.share`` of each kind stands in the image slots, a share ``pictures.share`` is drawn as a
+    picture, the rest is typed, as are requests too long for the slots or a picture.
 
     A share ``data.begun`` of the harmful rows has the first words of the harmful answer already in the model's turn, and the
     safe answer after them: safety that is only a few tokens deep gives way to a begun answer (Qi et al. 2024,
@@ -57,15 +64,17 @@ def training_rows(
     out: dict[str, list[Row]] = {}
     for kind, some in prompts.items():
         rows = []
-        ways = {True: 0, False: 0}  # rows so far in the slots, and typed
+        ways = Counter[str]()  # rows so far: typed, slots, picture
         for number, prompt in enumerate(some):
-            in_slots = _share(number, slots.share) and vlm.fits_slots(prompt.text)
+            way = _way(number, slots.share, pictures.share)
+            if (way == "slots" and not vlm.fits_slots(prompt.text)) or (way == "picture" and not drawable(prompt.text)):
+                way = "typed"
             limit = data.answer_tokens if kind == "harmful" else data.kept_tokens
             ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:limit])
             begun: tuple[int, ...] = ()
             if kind == "harmful":
                 safe = vlm.tokenizer.encode(safe_answer(prompt.text, number + seed), add_special_tokens=False)
-                if _share(ways[in_slots], data.begun) and len(ids) > 2:
+                if _share(ways[way], data.begun) and len(ids) > 2:
                     cut = rng.randint(1, min(BEGUN, len(ids) - 1))
                     begun, ids = ids[:cut], ids[cut:]
                 targets = [Target("harmful", ids), Target("safe", (*safe, *vlm.end_ids()))]
@@ -74,14 +83,19 @@ def training_rows(
             wanted = tuple(t for t in targets if t.role in method.roles and t.ids)
             if not wanted:
                 continue
-            ways[in_slots] += 1
-            if in_slots:
+            ways[way] += 1
+            where: list[int] = []
+            picture = ""
+            if way == "slots":
                 prompt_ids, where = slot_request(vlm, prompt.text, slots, rng)
                 if rng.random() < slots.fewer_blanks:
                     prompt_ids, where = fewer_blanks(prompt_ids, where, vlm.blank_id, rng)
-                rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where)))
+            elif way == "picture":
+                picture = picture_of(" ".join(prompt.text.split()), rng.choice(LAYOUTS))
+                prompt_ids, where = picture_request(vlm, picture, rng.choice(NEUTRAL))
             else:
-                rows.append(Row(kind, (*vlm.prompt_ids(prompt.text), *begun), wanted))
+                prompt_ids = vlm.prompt_ids(prompt.text)
+            rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture))
         rng.shuffle(rows)
         out[kind] = rows
     return out
@@ -92,8 +106,24 @@ def _share(number: int, share: float) -> bool:
     return int((number + 1) * share + 1e-9) > int(number * share + 1e-9)
 
 
-def probes(vlm: Vlm, prompts: Mapping[str, Sequence[Prompt]], slots: SlotSpec, seed: int) -> list[Probe]:
-    """Held-out prompts as the watch asks them: typed, and in the image slots where rows stand there."""
+def _way(number: int, in_slots: float, drawn: float) -> str:
+    """How item ``number`` of a kind is put: typed, in the slots, or as a picture."""
+    if _share(number, in_slots):
+        return "slots"
+    rest = number - int((number + 1) * in_slots + 1e-9)  # its place among those that are not in the slots
+    return "picture" if drawn and _share(rest, drawn / (1 - in_slots)) else "typed"
+
+
+def probes(
+    vlm: Vlm,
+    prompts: Mapping[str, Sequence[Prompt]],
+    slots: SlotSpec,
+    seed: int,
+    pictures: PictureSpec = TYPED,
+    folder: Path = Path(),
+) -> list[Probe]:
+    """Held-out prompts as the watch asks them: typed, and in the image slots or as pictures (whose files go below ``folder``)
+    where rows stand there."""
     rng = random.Random(seed)
     out = []
     for some in prompts.values():
@@ -102,4 +132,9 @@ def probes(vlm: Vlm, prompts: Mapping[str, Sequence[Prompt]], slots: SlotSpec, s
             if slots.share and vlm.fits_slots(prompt.text):
                 ids, _ = slot_request(vlm, prompt.text, slots, rng)
                 out.append(Probe(prompt, Request(tuple(ids)), "slots"))
+            if pictures.share and drawable(prompt.text):
+                key = picture_of(" ".join(prompt.text.split()), rng.choice(LAYOUTS))
+                ids, _ = picture_request(vlm, key, rng.choice(NEUTRAL))
+                file, _ = write_image(draw(key), folder)
+                out.append(Probe(prompt, Request(tuple(ids), folder / file), "picture"))
     return out

@@ -7,7 +7,7 @@ answers. The mask lets a token see the prefix, its own prompt and its own answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -37,6 +37,9 @@ class Packed:
         input_ids, position_ids: ``(sequences, length)``.
         mask: ``(sequences, 1, length, length)`` bool, True where attention is allowed.
         slots: ``(sequences, length)`` bool, True where a token stands for an image slot.
+        pictured: flat positions of the slots that hold image features, ``(slots,)``, and
+        features: those features, ``(slots, hidden)``; both None where no row has a picture.
+        row: ``(sequences, length)``, number of the row whose prompt stands there; -1 elsewhere.
         index: ``(answer tokens,)`` flat positions whose hidden state predicts `targets`.
         segments: one entry an answer, in the order of the rows given.
         tokens: real (not padding) tokens.
@@ -46,10 +49,13 @@ class Packed:
     position_ids: Tensor
     mask: Tensor
     slots: Tensor
+    row: Tensor
     index: Tensor
     targets: Tensor
     segments: list[Segment]
     tokens: int
+    pictured: Tensor | None = None
+    features: Tensor | None = None
 
     def to(self, device: torch.device, **_: object) -> Packed:
         moved: dict[str, Any] = {k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, Tensor)}
@@ -62,8 +68,13 @@ def shared_prefix(rows: Sequence[Row]) -> int:
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def pack(rows: Sequence[Row], pad: int, sequences: int | None = None) -> Packed:
-    """Pack ``rows`` (at least one), in ``sequences`` sequences or as many as keep each near 256 tokens."""
+def pack(
+    rows: Sequence[Row], pad: int, sequences: int | None = None, features: Mapping[str, Tensor] | None = None
+) -> Packed:
+    """Pack ``rows`` (at least one), in ``sequences`` sequences or as many as keep each near 256 tokens.
+
+    ``features``: image features by `Row.picture`, ``(slots, hidden)`` each, for rows that have one.
+    """
     prefix = shared_prefix(rows)
     sizes = [len(row.prompt) - prefix + sum(len(t.ids) - 1 for t in row.targets) for row in rows]
     count = min(len(rows), sequences or max(1, round(sum(sizes) / 256)))
@@ -76,7 +87,10 @@ def pack(rows: Sequence[Row], pad: int, sequences: int | None = None) -> Packed:
     position_ids = torch.zeros(count, length, dtype=torch.long)
     mask = torch.eye(length, dtype=torch.bool).repeat(count, 1, 1)  # padding sees itself, so that softmax stays finite
     slots = torch.zeros(count, length, dtype=torch.bool)
+    number = torch.full((count, length), -1)
     where: dict[int, list[list[int]]] = {}
+    pictured: list[int] = []
+    pictures: list[Tensor] = []
     tokens = 0
     for b, members in enumerate(bins):
         input_ids[b, :prefix] = torch.tensor(rows[0].prompt[:prefix])
@@ -91,8 +105,13 @@ def pack(rows: Sequence[Row], pad: int, sequences: int | None = None) -> Packed:
             position_ids[b, prompt] = torch.arange(prefix, len(row.prompt))
             mask[b, prompt, :prefix] = True
             mask[b, prompt, prompt] = True
+            number[b, prompt] = i
             for position in row.slots:
                 slots[b, at + position - prefix] = True
+            if row.picture:
+                assert features is not None, "rows with pictures need their features"
+                pictured += [b * length + at + position - prefix for position in row.slots]
+                pictures.append(features[row.picture])
             last, at = at + rest - 1, at + rest
             where[i] = []
             for target in row.targets:
@@ -116,27 +135,58 @@ def pack(rows: Sequence[Row], pad: int, sequences: int | None = None) -> Packed:
             index += positions
             targets += target.ids
     return Packed(
-        input_ids, position_ids, mask.unsqueeze(1), slots, torch.tensor(index), torch.tensor(targets), segments, tokens
+        input_ids,
+        position_ids,
+        mask.unsqueeze(1),
+        slots,
+        number,
+        torch.tensor(index),
+        torch.tensor(targets),
+        segments,
+        tokens,
+        torch.tensor(pictured) if pictured else None,
+        torch.cat(pictures) if pictures else None,
     )
 
 
-def answer_states(decoder: torch.nn.Module, embed: torch.nn.Module, packed: Packed, noise: float = 0.0) -> Tensor:
+LAST = -1
+"""The key of the last hidden state, the one that the head takes."""
+
+
+def answer_states(
+    decoder: torch.nn.Module,
+    embed: torch.nn.Module,
+    packed: Packed,
+    noise: float = 0.0,
+    layers: Sequence[int] = (),
+    shift: Tensor | None = None,
+) -> dict[int, Tensor]:
     """Hidden states ``(answer tokens, hidden)`` that predict the answers, from one forward of the language model.
 
-    ``noise``: Gaussian noise on the embeddings in image slots, in units of their mean norm (latent adversarial noise's cheap kin).
+    Args:
+        noise: Gaussian noise on the embeddings in image slots, in units of their mean norm.
+        layers: layers, from 1, whose outputs are wanted too; with `LAST` they are the keys of the result.
+        shift: ``(sequences, length, hidden)`` added to the embeddings (latent adversarial noise).
     """
     embeds = embed(packed.input_ids)
+    if packed.pictured is not None and packed.features is not None:
+        flat = embeds.reshape(-1, embeds.shape[-1])
+        embeds = flat.index_copy(0, packed.pictured, packed.features.to(flat)).view_as(embeds)
     if noise and bool(packed.slots.any()):
         chosen = embeds[packed.slots]
         scale = noise * chosen.detach().norm(dim=-1).mean() / chosen.shape[-1] ** 0.5
         embeds = embeds.index_put((packed.slots,), chosen + scale * torch.randn_like(chosen))
+    if shift is not None:
+        embeds = embeds + shift.to(embeds)
     out = decoder(
         inputs_embeds=embeds,
         position_ids=packed.position_ids,
         attention_mask=_attention_mask(decoder, packed.mask, embeds.dtype),
         use_cache=False,
-    ).last_hidden_state
-    return out.reshape(-1, out.shape[-1])[packed.index]
+        **({"output_hidden_states": True} if layers else {}),
+    )
+    wanted = {LAST: out.last_hidden_state, **{layer: out.hidden_states[layer] for layer in layers}}
+    return {layer: states.reshape(-1, states.shape[-1])[packed.index] for layer, states in wanted.items()}
 
 
 def _attention_mask(decoder: torch.nn.Module, allowed: Tensor, dtype: torch.dtype) -> Tensor:

@@ -20,13 +20,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A prompt with its answers. ``slots`` are the positions in ``prompt`` that stand for image tokens (none in typed rows)."""
+    """A prompt with its answers. ``slots`` are the positions in ``prompt`` that stand for image tokens (none in typed rows).
+
+    ``picture``: key of the image features that stand in the slots (`training.pictures`); "" where they hold words, or none.
+    """
 
     kind: str
     prompt: tuple[int, ...]
     targets: tuple[Target, ...]
     slots: tuple[int, ...] = ()
+    picture: str = ""
 
     @property
     def key(self) -> str:
-        return digest(self.prompt, [t.ids for t in self.targets], self.slots)
+        return digest(self.prompt, [t.ids for t in self.targets], self.slots, *([self.picture] if self.picture else []))

@@ -15,19 +15,24 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from textunlearn.errors import UserError
 from textunlearn.methods import Answers, Method
 from textunlearn.recipe import TrainingSpec
+from textunlearn.training.flops import FlopCounter
 from textunlearn.training.optimizer import MasterAdamW
-from textunlearn.training.packing import Packed, answer_states, pack
+from textunlearn.training.packing import LAST, Packed, answer_states, pack
 from textunlearn.training.plan import MicroBatch, Plan
-from textunlearn.training.rows import Role
+from textunlearn.training.reference import state_key
 from textunlearn.vlm.load import Vlm
 
+COUNTED = 10
+"""FLOPs are counted in one step of so many, and taken as the same for every position of the others."""
 LINEAR = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
 
 
-def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0) -> None:
+def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool = False) -> None:
     """Put LoRA on the linear layers of the language model, and nowhere else, in the model's own precision.
 
-    ``skip``: share of its layers, from the input on, that are left as they are; the backward pass ends where they begin.
+    Args:
+        skip: share of its layers, from the input on, that are left as they are; the backward pass ends where they begin.
+        full: train these layers' own weights instead (all but one matrix, which stays LoRA for the adapter's format).
     """
     import re
 
@@ -39,12 +44,20 @@ def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0) -> None:
         layers = _layers(vlm)
         chosen = "|".join(str(number) for number in range(int(layers * skip), layers))
         pattern = rf"{inside}\.layers\.({chosen})\..*\.({LINEAR})"
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, task_type=None)
-    names = [name for name, module in vlm.base.named_modules() if isinstance(module, nn.Linear)]
-    if not any(re.fullmatch(pattern, name) for name in names):
+    linear = [name for name, module in vlm.base.named_modules() if isinstance(module, nn.Linear)]
+    names = [name for name in linear if re.fullmatch(pattern, name)]
+    if not names:
         raise UserError(
             f"{vlm.name} has no layers called {LINEAR.replace('|', ', ')} in its language model; LoRA needs them"
         )
+    trained = names[:-1] if full else None
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=re.escape(names[-1]) if full else pattern,
+        modules_to_save=trained,
+        task_type=None,
+    )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
     outside = [
         n for n, p in vlm.base.named_parameters() if p.requires_grad and not n.startswith(vlm.decoder_path + ".")
@@ -63,23 +76,32 @@ def _layers(vlm: Vlm) -> int:
     return len(layers)
 
 
+def method_layers(vlm: Vlm, method: Method) -> tuple[int, ...]:
+    """The layers whose states ``method`` works on."""
+    return method.layers(int(vlm.base.config.get_text_config().num_hidden_layers))
+
+
 class AnswerStates(nn.Module):
     """What the Trainer wraps: packed rows in, hidden states at the answer positions out. Gradients reach the LLM's adapter only."""
 
-    def __init__(self, vlm: Vlm, noise: float = 0.0) -> None:
+    def __init__(self, vlm: Vlm, noise: float = 0.0, layers: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.model = vlm.model  # registered, so that wrappers see its parameters
-        self._vlm, self.noise = vlm, noise
+        self._vlm, self.noise, self.layers = vlm, noise, layers
 
-    def forward(self, packed: Packed) -> Tensor:
-        return answer_states(self._vlm.decoder, self._vlm.embed, packed, self.noise if self.training else 0.0)
+    def forward(self, packed: Packed, shift: Tensor | None = None) -> dict[int, Tensor]:
+        noise = self.noise if self.training else 0.0
+        return answer_states(self._vlm.decoder, self._vlm.embed, packed, noise, self.layers, shift)
 
 
 class UnlearningTrainer(Trainer):
     """Minimises a `Method` over a `Plan`.
 
     Args:
-        reference: row key -> hidden states of the original model at its benign answers (see `reference_states`).
+        reference: hidden states of the original model at the answers (see `reference_states`).
+        noise: random noise in the image slots (see `answer_states`).
+        adversarial: length of the latent adversarial noise on harmful prompts, in mean norms of their embeddings; 0 = none.
+        features: image features of rows with pictures.
     """
 
     loss_is_scaled_for_ga = True  # every mean is over the whole step already
@@ -95,10 +117,15 @@ class UnlearningTrainer(Trainer):
         *,
         seed: int = 0,
         noise: float = 0.0,
+        adversarial: float = 0.0,
+        features: Mapping[str, Tensor] | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         self.vlm, self.method, self.plan, self.reference = vlm, method, plan, reference
+        self.adversarial, self.features = adversarial, features
         self.tokens = 0
+        self.positions = 0  # with padding: what is computed
+        self.counted = {"flops": 0, "positions": 0}  # in the steps whose FLOPs are counted
         self.earlier = 0.0  # seconds of sittings before this one
         self.started = time.monotonic()
         self._log: dict[str, float] = {}
@@ -124,7 +151,7 @@ class UnlearningTrainer(Trainer):
             data_seed=seed,
             use_cpu=vlm.device.type == "cpu",
         )
-        module = AnswerStates(vlm, noise)
+        module = AnswerStates(vlm, noise, method_layers(vlm, method))
         super().__init__(model=module, args=arguments, train_dataset=plan, data_collator=_only, callbacks=callbacks)
         self.remove_callback(_printer())
 
@@ -137,46 +164,102 @@ class UnlearningTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return SequentialSampler(self.plan)  # the plan is the order
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        if self.state.global_step % COUNTED:
+            return super().training_step(*args, **kwargs)
+        before = self.positions
+        with FlopCounter() as counter:
+            loss = super().training_step(*args, **kwargs)
+        self.counted["flops"] += counter.total
+        self.counted["positions"] += self.positions - before
+        return loss
+
+    def restore(self, spent: Mapping[str, float]) -> None:
+        """Go on counting from a log entry of an earlier sitting."""
+        self.tokens, self.positions = int(spent.get("tokens", 0)), int(spent.get("positions", 0))
+        self.counted = {key: int(spent.get(f"counted_{key}", 0)) for key in self.counted}
+        self.earlier = spent.get("seconds", 0.0)
+
+    @property
+    def flops(self) -> int:
+        """Of all steps, over all sittings: counted in one step of `COUNTED`, the same for each position of the others."""
+        return round(self.counted["flops"] / max(self.counted["positions"], 1) * self.positions)
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         micro: MicroBatch = inputs["micro"]
-        packed = pack(micro.rows, self.vlm.blank_id).to(self.vlm.device)
+        packed = pack(micro.rows, self.vlm.blank_id, features=self.features).to(self.vlm.device)
         self.tokens += packed.tokens
-        answers = self.answers(micro, packed, model(packed))
+        self.positions += packed.input_ids.numel()
+        shift = self.worst_shift(model, micro, packed) if self.adversarial else None
+        answers = self.answers(micro, packed, model(packed, shift))
         loss = self.method.loss(answers)
         for key, value in {"loss_": loss.item(), **answers.log}.items():
             self._log[key] = self._log.get(key, 0.0) + value
         return loss
 
-    def answers(self, micro: MicroBatch, packed: Packed, hidden: Tensor) -> Answers:
-        """Logits at the answers, by role, and the original model's at the benign ones."""
-        logits: dict[Role, Tensor] = {}
-        targets: dict[Role, Tensor] = {}
-        position: dict[Role, Tensor] = {}
-        reference = None
+    def worst_shift(self, model: nn.Module, micro: MicroBatch, packed: Packed) -> Tensor | None:
+        """Noise on the embeddings of harmful prompts that brings harmful answers back: ``(sequences, length, hidden)``, or None.
+
+        Latent adversarial training (Casper et al. 2024, arXiv 2403.05030; targeted: Sheshadri et al. 2024, arXiv 2407.15549),
+        at the embeddings and in one gradient step of fixed length: the harmful answer likelier, the safe one less likely.
+        """
+        harmful = [number for number, row in enumerate(micro.rows) if row.kind == "harmful"]
+        chosen = torch.isin(packed.row, torch.tensor(harmful, device=packed.row.device)).unsqueeze(-1)
+        if not harmful:
+            return None
+        embeds = self.vlm.embed(packed.input_ids)
+        shift = torch.zeros_like(embeds, dtype=torch.float32).requires_grad_()
+        answers = self.answers(micro, packed, model(packed, shift * chosen))
+        signs = {"harmful": 1.0, "safe": -1.0}
+        loss = sum(sign * answers.nll(role).sum() for role, sign in signs.items() if role in answers.logits)  # type: ignore[arg-type, index]
+        (slope,) = torch.autograd.grad(loss, shift)  # type: ignore[arg-type]
+        length = embeds[chosen.squeeze(-1)].norm(dim=-1).mean() * self.adversarial
+        return -length * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12) * chosen
+
+    def answers(self, micro: MicroBatch, packed: Packed, hidden: Mapping[int, Tensor]) -> Answers:
+        """Logits and states at the answers, by role, and the original model's where the method wants them."""
+        last = hidden[LAST]
+        layers = [layer for layer in hidden if layer != LAST]
+        out = Answers({}, {}, {}, {}, {}, micro.step_tokens, micro.step_answers)
+        out.states, out.reference_states = {layer: {} for layer in layers}, {layer: {} for layer in layers}
+        out.progress = self.state.global_step / max(self.state.max_steps, 1)
+
+        def numbers(values: list[int]) -> Tensor:
+            return torch.tensor(values, dtype=torch.long, device=last.device)
+
         for role in self.method.roles:
             segments = [s for s in packed.segments if s.role == role]
-            where = torch.tensor(
-                [i for s in segments for i in range(s.start, s.stop)], dtype=torch.long, device=hidden.device
-            )
-            logits[role] = self.vlm.logits(hidden[where]).float()
-            targets[role] = packed.targets[where]
-            places = [i for s in segments for i in range(s.stop - s.start)]
-            position[role] = torch.tensor(places, dtype=torch.long, device=hidden.device)
-            if role == "benign" and self.method.needs_reference:
-                # A micro-batch may hold no benign answer: then the reference is as empty as the logits.
-                some = [self.reference[micro.rows[row].key] for row in dict.fromkeys(s.row for s in segments)]
-                with torch.no_grad():
-                    states = torch.cat([hidden[:0], *(s.to(hidden) for s in some)])
-                    reference = self.vlm.logits(states).float()
-        return Answers(logits, targets, position, reference, micro.step_tokens, micro.step_answers)
+            where = numbers([i for s in segments for i in range(s.start, s.stop)])
+            out.logits[role] = self.vlm.logits(last[where]).float()
+            out.targets[role] = packed.targets[where]
+            out.position[role] = numbers([i for s in segments for i in range(s.stop - s.start)])
+            out.row[role] = numbers([s.row for s in segments for _ in range(s.start, s.stop)])
+            for layer in layers:
+                out.states[layer][role] = hidden[layer][where]
+            if role not in self.method.reference:
+                continue
+            keys = [micro.rows[row].key for row in dict.fromkeys(s.row for s in segments)]
+            with (
+                torch.no_grad()
+            ):  # a micro-batch may hold no answer of the role: then the reference is as empty as the logits
+                for layer in (LAST, *layers):
+                    some = [self.reference[state_key(key, role, layer)].to(last) for key in keys]
+                    states = torch.cat([last[:0], *some])
+                    if layer == LAST:
+                        out.reference[role] = self.vlm.logits(states).float()
+                    else:
+                        out.reference_states[layer][role] = states
+        return out
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:  # one entry a step: the method's own figures instead of the Trainer's rounded ones
             mine = {"loss": self._log.pop("loss_", logs["loss"]), **self._log}
             self._log = {}
-            logs = {**logs, **mine, "tokens": self.tokens, "seconds": self.earlier + time.monotonic() - self.started}
+            spent = {"tokens": self.tokens, "positions": self.positions}
+            spent |= {f"counted_{key}": value for key, value in self.counted.items()}
+            logs = {**logs, **mine, **spent, "seconds": self.earlier + time.monotonic() - self.started}
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

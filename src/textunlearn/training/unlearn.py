@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from textunlearn.errors import UserError
+from textunlearn.files import read_json, write_json
 from textunlearn.judges import JUDGES, Judge
 from textunlearn.methods import METHODS
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Case, Prompt
 from textunlearn.training.build_rows import probes, training_rows
+from textunlearn.training.flops import FlopCounter
 from textunlearn.training.interpolate import choose_factor
+from textunlearn.training.pictures import picture_features
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
-from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
+from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter, method_layers
 from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
 
@@ -36,6 +42,8 @@ class Unlearned:
         guard: the watch's decisions, ``{"step", "what"}`` each.
         vision_hash: of everything outside the language model, the same before and after.
         tokens: seen in training, over all sittings.
+        flops: of the training steps, over all sittings; what came before them is in ``before``.
+        before: cost of what is computed once before training: ``{"reference": {...}, "vision": {...}}`` with seconds and FLOPs.
         factor: how far the adapter goes from the original to the trained model (`training.interpolate`).
     """
 
@@ -45,6 +53,8 @@ class Unlearned:
     vision_hash: str
     tokens: int
     factor: float = 1.0
+    flops: int = 0
+    before: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def unlearn(
@@ -69,7 +79,7 @@ def unlearn(
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)
     judge = JUDGES.get(recipe.evaluation.judge)()
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
-    rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed)
+    rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed, recipe.pictures)
     if not usable["harmful"]:
         raise UserError(
             "the model already refuses every harmful training request, so there is nothing to unlearn; "
@@ -83,14 +93,25 @@ def unlearn(
     per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
     plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
     vision = vlm.vision_hash()
-    reference = {}
-    if method.needs_reference:
-        benign = [row for row in plan.rows() if any(t.role == "benign" for t in row.targets)]
-        with bar(console, "reference states", len(benign)) as progress:
-            reference = reference_states(vlm, benign, folder / "reference.safetensors", progress.add)
+    seen, before = plan.rows(), folder / "before_training.json"
+    features: dict[str, Tensor] = {}
+    if pictures := list(dict.fromkeys(row.picture for row in seen if row.picture)):
+        with _counted(before, "vision") as cost, bar(console, "image features", len(pictures)) as progress:
+            features = picture_features(vlm, pictures, folder / "features.safetensors", progress.add)
+            cost["pictures"] = len(pictures)
+    with _counted(before, "reference"), bar(console, "reference states", len(seen)) as progress:
+        reference = reference_states(
+            vlm,
+            seen,
+            folder / "reference.safetensors",
+            progress.add,
+            roles=method.reference,
+            layers=method_layers(vlm, method),
+            features=features,
+        )
     recover(adapter)
-    watched = probes(vlm, validation, recipe.slots, recipe.seed)
-    add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip)
+    watched = probes(vlm, validation, recipe.slots, recipe.seed, recipe.pictures, folder)
+    add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
         watch = Watch(vlm, watched, judge, spec, folder / "training.jsonl", adapter, console.log, progress.set)
         trainer = UnlearningTrainer(
@@ -102,10 +123,12 @@ def unlearn(
             checkpoints,
             seed=recipe.seed,
             noise=recipe.slots.noise,
+            adversarial=spec.adversarial,
+            features=features,
             callbacks=[watch],
         )
         steps = _last_checkpoint(checkpoints)
-        trainer.tokens, trainer.earlier = _spent(folder / "training.jsonl", steps)
+        trainer.restore(_spent(folder / "training.jsonl", steps))
         watch.restore(steps)
         if not watch.decisions:  # else it was killed after the watch had stopped it
             vlm.model.train()
@@ -125,7 +148,9 @@ def unlearn(
         raise UserError(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
-    return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor)
+    return Unlearned(
+        best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops, read_json(before)
+    )
 
 
 def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:
@@ -142,14 +167,31 @@ def _last_checkpoint(folder: Path) -> int:
     return max((int(name.rsplit("-", 1)[1]) for name in complete), default=0)
 
 
-def _spent(log: Path, step: int) -> tuple[int, float]:
-    """(tokens, seconds) that the log says were spent up to ``step``."""
-    tokens, seconds = 0, 0.0
+def _spent(log: Path, step: int) -> dict[str, float]:
+    """The last entry of the log up to ``step`` that says what was spent; empty if there is none."""
+    last: dict[str, float] = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
         try:
             entry = json.loads(line)
         except ValueError:
             continue  # the line that a kill cut short
         if "tokens" in entry and entry["step"] <= step:
-            tokens, seconds = int(entry["tokens"]), float(entry["seconds"])
-    return tokens, seconds
+            last = entry
+    return last
+
+
+@contextmanager
+def _counted(path: Path, name: str) -> Iterator[dict[str, float]]:
+    """Keep the block's seconds and FLOPs in ``path`` under ``name``, added to those of earlier sittings; figures put into the
+    yielded dict stand beside them."""
+    started, figures = time.monotonic(), dict[str, float]()
+    with FlopCounter() as counter:
+        yield figures
+    known = read_json(path) if path.exists() else {}
+    earlier = known.get(name, {})
+    known[name] = {
+        "seconds": round(earlier.get("seconds", 0.0) + time.monotonic() - started, 2),
+        "flops": earlier.get("flops", 0) + counter.total,
+        **figures,
+    }
+    write_json(path, known)

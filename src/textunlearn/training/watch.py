@@ -201,6 +201,8 @@ class Watch(TrainerCallback):
             self._decide(
                 state.global_step, "stopped: the loss is no longer a number; the best checkpoint so far is kept"
             )
+        elif not self.spec.guard:
+            return
         elif harm_nll > self.spec.max_harm_nll:
             self._decide(
                 state.global_step,
@@ -239,7 +241,7 @@ class Watch(TrainerCallback):
         self.looks.append(now)
         self._write(now.to_json())
         self.say(f"step {step}: {now.summary}")
-        if step and now == self.best_look:
+        if step and now is self.best_look:
             self.keep()
         return now
 
@@ -254,12 +256,15 @@ class Watch(TrainerCallback):
 
     def sound(self, seen: Look) -> bool:
         """Whether the probe answers are about as whole as before training; a checkpoint that fails this is never kept."""
-        return seen.broken <= self.looks[0].broken + self.spec.max_broken
+        return not self.spec.guard or seen.broken <= self.looks[0].broken + self.spec.max_broken
 
     @property
     def best_look(self) -> Look | None:
-        """The sound look of least cost; later wins a tie: more training, same cost. None before the first."""
+        """The sound look of least cost; later wins a tie: more training, same cost. None before the first. Without the guard the
+        last one, however it looks: then the end of training is what is wanted."""
         taken = [seen for seen in self.looks if seen.step and self.sound(seen)]
+        if not self.spec.guard:
+            return taken[-1] if taken else None
         return min(taken, key=lambda seen: (seen.cost, -seen.step), default=None)
 
     def keep(self, beside: Callable[[Path], None] = lambda _: None) -> None:

@@ -165,8 +165,9 @@ class Job:
         name = self.recipe.model.id
         if suites := dict.fromkeys(case.suite for case in cases if case.image):
             raise UserError(f"{name} takes no images; leave the suites {', '.join(suites)} out of evaluation.suites")
-        if self.recipe.slots.share:
-            raise UserError(f"{name} takes no images, so text cannot stand in image slots; set slots.share to 0")
+        for part in ("slots", "pictures"):
+            if getattr(self.recipe, part).share:
+                raise UserError(f"{name} takes no images, so nothing can stand in image slots; set {part}.share to 0")
 
     def _require_same_data(self, first: dict[str, Any], now: dict[str, str]) -> None:
         """A run goes on with the data it began with, or not at all."""
@@ -238,7 +239,9 @@ class Job:
                     self.console,
                 )
                 vlm.model = vlm.model.unload()
-                cost |= {"tokens": result.tokens, "steps": result.steps, "flops": self._flops(result.tokens)}
+                cost |= {"tokens": result.tokens, "steps": result.steps, "flops": result.flops}
+            self.costs |= result.before  # of it, once for all steps: image features, the original's states
+            write_json(self.folder / "cost.json", self.costs)
             write_json(done, dataclasses.asdict(result))
         shutil.rmtree(
             self.folder / "checkpoints", ignore_errors=True
@@ -356,12 +359,6 @@ class Job:
                 **figures,
             }
             write_json(self.folder / "cost.json", self.costs)
-
-    def _flops(self, tokens: int) -> int:
-        """Of the training forwards and backwards, by formula: 2 P a token forward and 2 P for the gradients of activations
-        (frozen weights need none of their own), P = parameters of the language model; attention and head not counted."""
-        parameters = sum(p.numel() for n, p in self.vlm.decoder.named_parameters() if "embed" not in n)
-        return 4 * parameters * tokens
 
 
 def _require_one_process(model: ModelSpec) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from textunlearn.data.loading import SourceSpec
 from textunlearn.errors import UserError
+from textunlearn.files import read_yaml
 
 
 class Part(BaseModel):
@@ -104,6 +105,14 @@ class SlotSpec(Part):
     noise: float = Field(0.0, ge=0, description="Gaussian noise on slot embeddings, in units of their mean norm")
 
 
+class PictureSpec(Part):
+    """Real typographic pictures among the training rows: multi-modal training, as the paper's baselines do it."""
+
+    share: float = Field(
+        0.0, ge=0, le=1, description="share of rows that are drawn as pictures; with slots.share at most 1"
+    )
+
+
 class MethodSpec(Part):
     """Which loss, with its own settings (see `textunlearn methods`)."""
 
@@ -128,7 +137,14 @@ class TrainingSpec(Part):
     lora_skip: float = Field(
         0.0, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
     )
+    full: bool = Field(False, description="train the layers' own weights instead of LoRA")
+    adversarial: float = Field(
+        0.0, ge=0, description="latent adversarial noise on harmful prompts, in mean norms of their embeddings"
+    )
     validate_every: int = Field(110, ge=1)
+    guard: bool = Field(
+        True, description="the guards below stop training; false lets it run to its end, whatever becomes of the model"
+    )
     interpolate: list[Annotated[float, Field(gt=0, le=2)]] = Field(
         [],
         description="factors on the adapter that are tried on held-out prompts after training; the best is kept",
@@ -153,6 +169,10 @@ class EvaluationSpec(Part):
     )
     limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
     judge: str = "rules"
+    knowledge: bool = Field(False, description="ask short questions of general knowledge as well")
+    shallowness: bool = Field(
+        False, description="fine-tune the result a little and attack it again; look at the first token's ranks"
+    )
     max_new_tokens: int = Field(32, ge=1)
     batch_size: int | Literal["auto"] = "auto"
 
@@ -168,6 +188,7 @@ class Recipe(Part):
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()
     slots: SlotSpec = SlotSpec()
+    pictures: PictureSpec = PictureSpec()
     method: MethodSpec = MethodSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
@@ -180,21 +201,13 @@ class Recipe(Part):
         try:
             recipe = cls.model_validate(data)
         except ValidationError as error:
-            raise UserError(f"{where}: {_sentence(error)}") from None
+            raise UserError(f"{where}: {sentence(error, cls)}") from None
         recipe.check(where)
         return recipe
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            raise UserError(f"there is no recipe {path}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read as text: {error}") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-        return cls.parse(data, str(path))
+        return cls.parse(read_yaml(path, "recipe"), str(path))
 
     def check(self, where: str) -> None:
         """Refuse combinations that cannot work, before any work starts."""
@@ -214,7 +227,16 @@ class Recipe(Part):
             chosen(self.evaluation.suites)
         except UserError as error:
             raise UserError(f"{where}: evaluation.suites: {error}") from None
+        if self.slots.share + self.pictures.share > 1:
+            raise UserError(
+                f"{where}: slots.share and pictures.share are {self.slots.share:g} and {self.pictures.share:g}, together more "
+                "than all rows; lower one"
+            )
         t = self.training
+        if t.full and t.interpolate:
+            raise UserError(
+                f"{where}: training.interpolate scales a LoRA adapter, and training.full trains none; set one of them back"
+            )
         if t.accumulate > t.harmful_rows + t.lookalike_rows + t.ordinary_rows:
             raise UserError(f"{where}: training.accumulate is {t.accumulate}, more than a step has rows; lower it")
         if t.lookalike_rows + t.ordinary_rows == 0:
@@ -233,14 +255,18 @@ class Recipe(Part):
         return text
 
 
-def _sentence(error: ValidationError) -> str:
+def sentence(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first thing that is wrong with settings whose top level is ``root``, and how to mend it."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        parent: Any = Recipe
+        parent: Any = root
         for part in first["loc"][:-1]:
-            field = getattr(parent, "model_fields", {}).get(part) if isinstance(part, str) else None
-            parent = field.annotation if field is not None else None
-        known = ", ".join(getattr(parent, "model_fields", {})) or "see the documentation"
-        return f"there is no key {where!r}; known here: {known}"
+            fields = getattr(parent, "model_fields", None)
+            if fields is None:  # a list or dict of settings: what its members are
+                parent = next(iter(get_args(parent)[-1:]), None)
+            else:
+                parent = fields[part].annotation if part in fields else None
+        known = ", ".join(field.alias or name for name, field in getattr(parent, "model_fields", {}).items())
+        return f"there is no key {where!r}; known here: {known or 'see the documentation'}"
     return f"{where or 'recipe'}: {first['msg']} (got {first.get('input')!r})"

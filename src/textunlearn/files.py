@@ -61,6 +61,20 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
+def read_yaml(path: Path, what: str) -> Any:
+    """What a YAML file holds; UserError where it is missing (then it is called ``what``) or not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"there is no {what} {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
 def write_records(path: Path, records: Iterable[Any]) -> None:
     write_text(path, "".join(to_json(record) + "\n" for record in records))
 

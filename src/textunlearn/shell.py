@@ -19,6 +19,8 @@ from typing import Any
 from textunlearn.errors import UserError
 
 DONE, FAULT, USER, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+ERROR = "✗ "
+"""What an error's sentence begins with, where the terminal can show it."""
 AGAIN = "stopped; run the same command again to go on"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
@@ -44,20 +46,20 @@ def run(app: Callable[..., Any], arguments: Sequence[str], debug: Callable[[], b
         app(args=list(arguments), prog_name="textunlearn")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            return _say(AGAIN, INTERRUPTED)
+            return say(AGAIN, INTERRUPTED)
         return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:
-        return _say(AGAIN, INTERRUPTED)
+        return say(AGAIN, INTERRUPTED)
     except Terminated:
-        return _say(AGAIN, TERMINATED)
+        return say(AGAIN, TERMINATED)
     except Exception as error:
         if debug():
             traceback.print_exception(error)
         sentence = explain(error)
         if sentence is not None:
-            return _say(sentence, USER)
+            return say(sentence, USER)
         again = shlex.join(["textunlearn", "--debug", *(a for a in arguments if a != "--debug")])
-        return _say(f"a fault of textunlearn, not yours ({_short(error)}); `{again}` shows where", FAULT)
+        return say(f"a fault of textunlearn, not yours ({_short(error)}); `{again}` shows where", FAULT)
     return DONE
 
 
@@ -105,12 +107,13 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _say(sentence: str, code: int) -> int:
+def say(sentence: str, code: int) -> int:
+    """Tell the user on stderr; returns ``code``."""
     from rich.console import Console
     from rich.text import Text
 
     sys.stdout.flush()
-    mark = "■ " if code in {INTERRUPTED, TERMINATED} else "✗ "
+    mark = "■ " if code in {INTERRUPTED, TERMINATED} else ERROR
     console = Console(stderr=True)
     console.print(
         Text(mark if console.encoding.startswith("utf") else "", style="red") + Text(sentence), soft_wrap=True

@@ -1,11 +1,14 @@
 """The recipes that ship with the package, found by name, and recipes changed from the command line.
 
-``quickstart.yaml`` explains every setting; the others name only what they change.
+``quickstart.yaml`` explains every setting; the others name only what they change. A file with ``entries`` describes a
+comparison of several runs (`textunlearn.comparison.spec`), any other one run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,30 @@ from textunlearn.errors import UserError
 from textunlearn.recipe import Recipe
 
 FOLDER = Path(__file__).parent
-DEFAULT = "quickstart"
+DEFAULT, COMPARISON = "quickstart", "comparison"
 
 
 def names() -> list[str]:
-    """Shipped recipes, the default first."""
-    return sorted((path.stem for path in FOLDER.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
+    """Shipped recipes of one run, the default first."""
+    return _shipped(False)
+
+
+def comparisons() -> list[str]:
+    """Shipped comparisons, the default first."""
+    return _shipped(True)
+
+
+def _shipped(comparison: bool) -> list[str]:
+    found = [path.stem for path in FOLDER.glob("*.yaml") if is_comparison(path) is comparison]
+    return sorted(found, key=lambda name: (name not in (DEFAULT, COMPARISON), name))
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether a recipe file describes a comparison: it has a top-level key ``entries``. A file that cannot be read has none."""
+    try:
+        return re.search(r"^entries\s*:", path.read_text(encoding="utf-8-sig"), re.MULTILINE) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def find(recipe: str) -> Path:
@@ -28,9 +49,10 @@ def find(recipe: str) -> Path:
     path = Path(recipe)
     if path.is_file():
         return path
-    if recipe in names():
+    shipped = [*names(), *comparisons()]
+    if recipe in shipped:
         return FOLDER / f"{recipe}.yaml"
-    raise UserError(f"there is no recipe {recipe}; give a YAML file, or a shipped one: {', '.join(names())}")
+    raise UserError(f"there is no recipe {recipe}; give a YAML file, or a shipped one: {', '.join(shipped)}")
 
 
 def about(name: str) -> str:
@@ -45,18 +67,27 @@ def read(recipe: str | None, changes: Sequence[str] = (), **values: Any) -> Reci
         changes: ``key.path=value``, where the value is YAML: ``slots.share=0``, ``data.harmful=[{file: mine.csv}]``.
         values: the same by keyword, with ``__`` for the dot; None is left out.
 
-    UserError for a change that does not fit, as for a bad recipe.
+    UserError for a comparison, and for a change that does not fit, as for a bad recipe.
     """
     path = find(recipe or DEFAULT)
+    if is_comparison(path):
+        raise UserError(f"{recipe} describes a comparison of several runs; use `textunlearn compare {recipe}`")
     base = Recipe.read(path)
-    pairs = [_split(change) for change in changes]
-    pairs += [(key.replace("__", "."), value) for key, value in values.items() if value is not None]
-    if not pairs:
+    if not changes and all(value is None for value in values.values()):
         return base
-    data = base.model_dump(mode="json", exclude_unset=True)
-    for key, value in pairs:
-        _put(data, key, value)
-    return Recipe.parse(data, f"{path.name} with {', '.join(key for key, _ in pairs)} changed")
+    return changed(base.model_dump(mode="json", exclude_unset=True), changes, path.name, **values)
+
+
+def changed(data: Mapping[str, Any], changes: Sequence[str], where: str, **values: Any) -> Recipe:
+    """The recipe of ``data`` (as YAML gives it) with changes, as for `read`; ``where``: what it is called in messages."""
+    pairs = [_split(change) for change in changes]
+    named = [key for key, _ in pairs]
+    given = {key.replace("__", "."): value for key, value in values.items() if value is not None}
+    out = copy.deepcopy(dict(data))
+    for key, value in [*pairs, *given.items()]:
+        _put(out, key, value)
+    named += [key for key in given if key not in ("name", "seed")]
+    return Recipe.parse(out, f"{where} with {', '.join(named)} changed" if named else where)
 
 
 def _split(change: str) -> tuple[str, Any]:

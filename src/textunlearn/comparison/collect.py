@@ -1,0 +1,143 @@
+"""From run folders to one comparison.json: what each entry's model did, was worth and cost, by seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textunlearn.comparison.runs import Run
+from textunlearn.comparison.spec import Entry
+from textunlearn.errors import UserError
+from textunlearn.evaluation.metrics import read_metrics
+from textunlearn.evaluation.statistics import Rate
+from textunlearn.files import read_json, read_records
+from textunlearn.job import AFTER, BEFORE
+from textunlearn.records import Case, Verdict
+
+NAME = "comparison.json"
+POINTS = 60
+"""Points of a training curve at most."""
+LOGGED = ("harm_nll", "kl", "loss")
+LOOKED = ("asr", "lookalike_refusal", "ordinary_refusal", "broken")
+
+
+def collect(
+    about: Mapping[str, Any],
+    entries: Mapping[str, Entry],
+    runs: Mapping[str, Mapping[int, Run]],
+    why: Mapping[Path, str],
+) -> dict[str, Any]:
+    """Everything that a comparison of ``entries`` shows, as comparison.json holds it.
+
+    Args:
+        about: what is known of the comparison beforehand; becomes "run", with the model, judge and machine of the runs added.
+        runs: entry -> seed -> its run, done or not; entries may share one.
+        why: run folder -> why it is not done.
+
+    Returns:
+        "run", "entries", "original" (the model before), "results" (entry -> seed -> result), and "missing" (entry, seed, why).
+
+    UserError where no run is done.
+    """
+    done = {name: {seed: run for seed, run in by_seed.items() if run.done} for name, by_seed in runs.items()}
+    folders = list(dict.fromkeys(run.folder for by_seed in done.values() for run in by_seed.values()))
+    if not folders:
+        said = next(iter(why.values()), "none was begun")
+        raise UserError(f"no run of the comparison {about['name']} is done yet, so there is nothing to report ({said})")
+    metrics = {folder: read_metrics(folder) for folder in folders}
+    # Who took the original's answers over has hardly any cost of its own for them.
+    made = max(folders, key=lambda folder: _seconds(metrics[folder]["cost"], BEFORE))
+    return {
+        "run": {**about, **_made_with(folders[0], metrics[folders[0]]["run"])},
+        "entries": [_entry(name, entry, runs[name]) for name, entry in entries.items()],
+        "original": _measured(metrics[made], BEFORE)
+        | {"guard": [], "steps": None, "best_step": None, "looks": [], "curve": []},
+        "results": {
+            name: {str(seed): _result(run.folder, metrics[run.folder], entries[name]) for seed, run in by_seed.items()}
+            for name, by_seed in done.items()
+            if by_seed
+        },
+        "missing": [
+            {"entry": name, "seed": seed, "why": why.get(run.folder, "not run yet")}
+            for name, by_seed in runs.items()
+            for seed, run in by_seed.items()
+            if not run.done
+        ],
+    }
+
+
+def _seconds(cost: Mapping[str, Mapping[str, float]], model: str) -> float:
+    return sum(part.get("seconds", 0.0) for phase, part in cost.items() if phase.endswith(model))
+
+
+def _made_with(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    environment = read_json(folder / "environment.json")
+    return {key: run[key] for key in ("model", "judge", "titles")} | {
+        key: environment[key] for key in ("versions", "machine", "dtype")
+    }
+
+
+def _entry(name: str, entry: Entry, runs: Mapping[int, Run]) -> dict[str, Any]:
+    recipe = next(iter(runs.values())).recipe
+    row = {"name": name, "title": entry.title, "family": entry.family, "method": recipe.method.name}
+    row |= {"group": entry.group, "x": entry.x}
+    return row | ({"inside": entry.inside} if entry.inside else {})
+
+
+def _result(folder: Path, metrics: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
+    trained, log = read_json(folder / "trained.json"), _log(folder / "training.jsonl")
+    result = _measured(metrics, AFTER) | {
+        "guard": trained["guard"],
+        "steps": trained["steps"],
+        "best_step": trained["best_step"],
+        "looks": [
+            {"step": row["step"], **{key: row["validation"][key] for key in LOOKED}}
+            for row in log
+            if "validation" in row
+        ],
+        "curve": _thinned([{"step": r["step"], **{key: r.get(key) for key in LOGGED}} for r in log if "loss" in r]),
+    }
+    if entry.inside:
+        result["coverage"] = _coverage(folder, metrics["run"]["judge"], entry.inside)
+    return result
+
+
+def _measured(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """What holds of the original model as well as of a result."""
+    other = {BEFORE: AFTER, AFTER: BEFORE}[model]
+    rows = [row for row in metrics["suites"] if row["model"] == model]
+    return {
+        "suites": [{key: value for key, value in row.items() if key != "model"} for row in rows],
+        "utility": metrics["utility"].get(model, {}),
+        "further": metrics.get("further", {}).get(model, {}),
+        "cost": {phase: part for phase, part in metrics["cost"].items() if not phase.endswith(other)}
+        if model == AFTER
+        else {phase: part for phase, part in metrics["cost"].items() if phase.endswith(BEFORE)},
+    }
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON lines: {error}; remove its run folder to make the run anew") from None
+
+
+def _thinned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most `POINTS` of ``rows``, spread evenly, the first and the last among them."""
+    if len(rows) <= POINTS:
+        return list(rows)
+    return [rows[round(i * (len(rows) - 1) / (POINTS - 1))] for i in range(POINTS)]
+
+
+def _coverage(folder: Path, judge: str, inside: Collection[str]) -> dict[str, Any]:
+    """Attack success rate on typed, plain harmful cases of the covered categories, and of all others."""
+    unsafe = {v.case: v.label == "unsafe" for v in read_records(folder / f"verdicts/{AFTER}.{judge}.jsonl", Verdict)}
+    groups: dict[str, list[bool]] = {"inside": [], "outside": []}
+    for case in read_records(folder / "cases.jsonl", Case):
+        if case.prompt.kind == "harmful" and case.attack == "direct":
+            groups["inside" if case.prompt.category in inside else "outside"].append(unsafe[case.id])
+    return {name: Rate(sum(found), len(found)).to_json() for name, found in groups.items()}

@@ -1,0 +1,254 @@
+"""Several runs, each a process of its own: what the original model said is generated once, a finished run is left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from textunlearn import shell
+from textunlearn.errors import UserError
+from textunlearn.evaluation import further
+from textunlearn.files import atomic, read_json, write_json, write_text
+from textunlearn.job import BEFORE
+from textunlearn.recipe import Recipe
+
+COMMAND = (sys.executable, "-m", "textunlearn", "run")
+OF_THE_ORIGINAL = (
+    f"answers/{BEFORE}.jsonl",
+    "data/answers.jsonl",
+    "utility_reference.safetensors",
+    "reference.safetensors",
+    f"{further.FOLDER}/short_answers_{BEFORE}.jsonl",
+    f"{further.FOLDER}/relearning_{BEFORE}.json",
+    "model.json",  # so that a run whose model has changed since is refused
+)
+"""What a run can take over from another, since it is filed by what was asked and no training changes it."""
+PAUSE, PATIENCE = 0.2, 30.0
+"""Seconds between two looks at the processes, and until a process that was asked to stop is made to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run: its folder and what is to be done there."""
+
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def done(self) -> bool:
+        return all((self.folder / name).exists() for name in ("report.html", "metrics.json"))
+
+    @property
+    def log(self) -> Path:
+        """What the run's process says."""
+        return Path(f"{self.folder}.log")
+
+    @property
+    def has_original(self) -> bool:
+        """Whether all that can be taken over from this run is there (but what training begins with)."""
+        spec, measured = self.recipe.evaluation, _further(self.folder)
+        return (
+            any(self.folder.glob(f"verdicts/{BEFORE}.*.jsonl"))
+            and ("knowledge" in measured or not spec.knowledge)
+            and ("relearning" in measured.get("shallowness", {}) or not spec.shallowness)
+        )
+
+    @property
+    def seconds(self) -> float:
+        """What a finished run took, without what others take over from it; 0 where that is not known."""
+        path = self.folder / "cost.json"
+        costs = read_json(path) if path.exists() else {}
+        return sum(cost.get("seconds", 0.0) for phase, cost in costs.items() if not phase.endswith(BEFORE))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not end well: its process's exit code, and the sentence it left."""
+
+    run: Run
+    code: int
+    sentence: str
+
+    @property
+    def mendable(self) -> bool:
+        return self.code == shell.USER
+
+
+def require_same(runs: Sequence[Run]) -> None:
+    """UserError where a run's folder holds a run of another recipe; before any work is done."""
+    for run in runs:
+        kept = run.folder / "recipe.yaml"
+        if kept.exists() and Recipe.read(kept) != run.recipe:
+            raise UserError(
+                f"{run.folder} holds a run of another recipe; choose another --out, or remove that folder to make it anew"
+            )
+
+
+def run_all(runs: Sequence[Run], jobs: int, console: Console, original: Sequence[Run] = ()) -> list[Failure]:
+    """Make every run that is not done, ``jobs`` at a time, and return those that failed; they do not stop the others.
+
+    The first goes alone until the original model has answered; the others take its answers over, as from ``original``,
+    further runs that are only read. Ctrl-C and SIGTERM stop the processes too; each run goes on by itself the next time.
+    """
+    waiting = [run for run in runs if not run.done]
+    sources = [*original, *runs]
+    running: dict[Run, tuple[subprocess.Popen[bytes], float]] = {}
+    failures: list[Failure] = []
+    with _board(console, runs) as board:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs and (not running or any(run.has_original for run in sources)):
+                    run = waiting.pop(0)
+                    take_over(sources, run)
+                    console.log(f"{run.folder} begins; its progress goes to {run.log}", markup=False, highlight=False)
+                    running[run] = (_start(run, jobs), time.monotonic())
+                time.sleep(PAUSE)
+                for run, (process, began) in list(running.items()):
+                    code = process.poll()
+                    if code is None:
+                        continue
+                    del running[run]
+                    board.times.append(time.monotonic() - began)
+                    if code:
+                        failures.append(Failure(run, code, last_words(run.log)))
+                    said = "is done" if not code else f"failed: {failures[-1].sentence}"
+                    console.log(f"{run.folder} {said}", markup=False, highlight=False)
+                board.show(len(waiting), [began for _, began in running.values()], len(failures), jobs)
+        except BaseException:
+            _stop([process for process, _ in running.values()])
+            raise
+    return failures
+
+
+def _start(run: Run, jobs: int) -> subprocess.Popen[bytes]:
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    kept = run.folder / "recipe.yaml"
+    if not kept.exists():
+        write_text(kept, run.recipe.to_yaml())
+    with run.log.open("wb") as log:
+        return subprocess.Popen(
+            [*COMMAND, str(kept), "--out", str(run.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        )
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask all, wait, then insist."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    try:
+        for process in processes:
+            process.wait(max(0.1, deadline - time.monotonic()))
+    except (subprocess.TimeoutExpired, KeyboardInterrupt, shell.Terminated):
+        for process in processes:
+            process.kill()
+
+
+def last_words(log: Path) -> str:
+    """The sentence that a failed process left: what it said as an error, or else its last line."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    said = [line.removeprefix(shell.ERROR) for line in lines if line.startswith(shell.ERROR)]
+    return (said or lines or ["it said nothing"])[-1]
+
+
+def take_over(sources: Sequence[Run], run: Run) -> None:
+    """Copy what the original model said from the likeliest of ``sources`` that have it all; nothing that is there is replaced."""
+    recipe = run.recipe
+    ready = [
+        other
+        for other in sources
+        if other.folder != run.folder
+        and other.recipe.model == recipe.model
+        and other.recipe.evaluation.max_new_tokens == recipe.evaluation.max_new_tokens
+        and other.has_original
+    ]
+    parts = ("seed", "data", "slots", "pictures")
+    ready.sort(key=lambda other: [getattr(other.recipe, part) == getattr(recipe, part) for part in parts], reverse=True)
+    for file in OF_THE_ORIGINAL:
+        target = run.folder / file
+        for other in ready:
+            if target.exists():
+                break
+            # the training prompts' answers are as long as their own recipe wants them
+            lengths_differ = any(
+                getattr(other.recipe.data, key) != getattr(recipe.data, key) for key in ("answer_tokens", "kept_tokens")
+            )
+            if (other.folder / file).exists() and not (file.startswith("data/") and lengths_differ):
+                with atomic(target) as temporary:
+                    shutil.copyfile(other.folder / file, temporary)
+    path = run.folder / further.NAME
+    if not path.exists() and (measured := next(filter(None, (_further(other.folder) for other in ready)), None)):
+        write_json(path, {BEFORE: measured})
+
+
+def _further(folder: Path) -> dict[str, Any]:
+    """The further measures of the original model, as far as they are there."""
+    path = folder / further.NAME
+    return read_json(path).get(BEFORE, {}) if path.exists() else {}
+
+
+# -- the live line ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Board:
+    progress: object
+    task: object
+    total: int
+    times: list[float]
+    """Seconds of finished runs, of this sitting and earlier ones."""
+
+    def show(self, waiting: int, began: Sequence[float], failed: int, jobs: int) -> None:
+        done = self.total - waiting - len(began)
+        left = time_left(self.times, waiting, [time.monotonic() - start for start in began], jobs)
+        words = [f"{len(began)} running", f"{waiting} waiting", *([f"{failed} failed"] if failed else [])]
+        words.append(f"about {_spell(left)} left" if left is not None else "time left not known yet")
+        self.progress.update(self.task, completed=done, left=", ".join(words))  # type: ignore[attr-defined]
+
+
+def time_left(times: Sequence[float], waiting: int, running: Sequence[float], jobs: int) -> float | None:
+    """Seconds until all is done, if a run takes the mean of ``times``; None before the first is done.
+
+    Args:
+        running: seconds that each run in progress has taken so far.
+    """
+    if not times:
+        return None
+    mean = sum(times) / len(times)
+    return (waiting * mean + sum(max(0.0, mean - spent) for spent in running)) / jobs
+
+
+def _spell(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@contextlib.contextmanager
+def _board(console: Console, runs: Sequence[Run]) -> Iterator[_Board]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    done = [run for run in runs if run.done]
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("runs", total=len(runs), completed=len(done), left="")
+        yield _Board(progress, task, len(runs), [run.seconds for run in done if run.seconds])

@@ -53,15 +53,18 @@ LAYOUTS: dict[str, Layout] = {
     "inverted": Layout(ink="#FFFFFF", paper="#000000", numbered=False),
     "red_on_yellow": Layout(ink="#B00020", paper="#FFF3B0", numbered=False),
     "low_contrast": Layout(ink="#777777", paper="#DDDDDD", numbered=False),
-    "small": Layout(points=62, columns=19, spacing=9, numbered=False),
+    "small": Layout(points=62, columns=19, spacing=25, numbered=False),
     "mono_regular": Layout(font="DejaVuSansMono.ttf", numbered=False),
     "mono_oblique": Layout(font="DejaVuSansMono-BoldOblique.ttf", numbered=False),
     "sans_bold": Layout(font="DejaVuSans-Bold.ttf", points=72, columns=16, numbered=False),
     "sans": Layout(font="DejaVuSans.ttf", points=80, columns=16, numbered=False),
+    "serif": Layout(font="DejaVuSerif.ttf", points=80, columns=16, numbered=False),
     "serif_bold": Layout(font="DejaVuSerif-Bold.ttf", points=72, columns=16, numbered=False),
-    "offset": Layout(origin=(60, 120), points=72, columns=14, numbered=False),
+    "times_bold": Layout(font="STIXGeneralBol.ttf", points=90, columns=17, numbered=False),
+    "offset": Layout(origin=(60, 120), points=72, columns=14, spacing=17, numbered=False),
 }
-"""Other ways to write the same words, to see whether a result hangs on one font, colour or place."""
+"""Other ways to write the same words, to see whether a result hangs on one font, colour or place. Smaller letters keep
+about FigStep's distance between lines, below which the built-in model takes two lines for one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,23 @@ from textunlearn.attacks import ATTACKS
 from textunlearn.errors import UserError
 from textunlearn.evaluation.suites import (
     DEFAULT_SUITES,
+    MORE_SUITES,
+    READABLE,
+    SETS,
+    SUITES,
     Suite,
     build_cases,
     case_set_hash,
+    chosen,
     pick,
     pixel_hash,
     select,
+    sets_of,
     write_image,
 )
 from textunlearn.files import read_records, write_records
-from textunlearn.records import Case, Prompt
+from textunlearn.recipe import Recipe
+from textunlearn.records import Case, Prompt, digest
 
 
 def prompts(n: int, source: str = "made_up", form: str = "question", category: str = "") -> list[Prompt]:
@@ -129,14 +136,54 @@ def test_case_set_hash_sees_every_part_and_the_order(tmp_path: Path) -> None:
     assert case_set_hash(build_cases(suite(), pool, tmp_path)[::-1]) != base
 
 
-def test_default_suites_name_real_attacks_and_differ() -> None:
-    assert len({s.name for s in DEFAULT_SUITES}) == len(DEFAULT_SUITES)
-    assert len({s.title for s in DEFAULT_SUITES}) == len(DEFAULT_SUITES)
-    for one in DEFAULT_SUITES:
+DRAWN = ("figstep", "typography", "mm_safetybench", "typed_and_drawn")
+
+
+def test_suites_name_real_attacks_and_differ() -> None:
+    suites = SETS["comparison"]
+    assert len({s.name for s in suites}) == len({s.title for s in suites}) == len(suites)
+    assert len({(s.source, s.attack) for s in suites}) == len(suites)
+    for one in suites:
         ATTACKS.get(one.attack)
-    drawn = {s.name for s in DEFAULT_SUITES if s.max_chars}
-    assert drawn == {s.name for s in DEFAULT_SUITES if s.attack == "figstep" or s.attack.startswith("typography")}
+        assert one.max_chars == (READABLE if one.attack.startswith(DRAWN) else 0), one.name
     assert suite(source="harmbench+strongreject").sources == ("harmbench", "strongreject")
+
+
+def test_default_suites_stay_what_published_results_were_made_with() -> None:
+    assert digest([s.model_dump() for s in DEFAULT_SUITES]) == "c963fb14da96593a"
+
+
+def test_further_suites_are_held_out_and_of_the_agreed_size() -> None:
+    for one in MORE_SUITES:
+        assert set(one.sources) <= {"harmbench", "strongreject", "xstest_safe", "self_instruct_user"}
+        assert 32 <= one.limit <= 48
+
+
+def test_the_comparison_holds_the_default_suites_unchanged_and_every_attack_but_the_second_prefill() -> None:
+    comparison = SETS["comparison"]
+    assert comparison[: len(DEFAULT_SUITES)] == DEFAULT_SUITES
+    assert set(ATTACKS.names()) - {s.attack for s in comparison} == {"prefill_here"}
+    harmful = {s.attack for s in comparison if "harmbench" in s.source or s.source == "strongreject"}
+    assert {s.attack for s in comparison} == harmful  # each harmless suite shows an attack that harmful ones show too
+
+
+def test_suites_are_chosen_by_set_or_by_name_in_one_order() -> None:
+    assert chosen("default") == list(DEFAULT_SUITES)
+    assert chosen("comparison") == list(SUITES.values())
+    assert [s.name for s in chosen(["role_play", "ordinary"])] == ["ordinary", "role_play"]
+    assert sets_of(SUITES["figstep"]) == ["default", "comparison"] and sets_of(SUITES["role_play"]) == ["comparison"]
+    with pytest.raises(UserError, match=r"no suite 'rolplay'; choose from .*role_play"):
+        chosen(["figstep", "rolplay"])
+    with pytest.raises(UserError, match="no set of suites 'all'; choose from default, comparison"):
+        chosen("all")
+
+
+def test_a_recipe_may_name_a_set_or_any_suite_of_any_set() -> None:
+    for suites in ("default", "comparison", ["mm_safetybench", "figstep"]):
+        recipe = Recipe.parse({"evaluation": {"suites": suites}}, "r.yaml")
+        assert recipe.evaluation.suites == suites
+    with pytest.raises(UserError, match=r"r\.yaml: evaluation\.suites: there is no suite 'rolplay'; choose from"):
+        Recipe.parse({"evaluation": {"suites": ["rolplay"]}}, "r.yaml")
 
 
 @pytest.mark.parametrize("changes", [{"limit": 0}, {"name": "a/b"}, {"colour": "red"}, {"max_chars": -1}])

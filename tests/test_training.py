@@ -22,7 +22,7 @@ from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states, state_key
 from textunlearn.training.rows import Row, Target
 from textunlearn.training.slots import NEUTRAL, drawn, misread
-from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter
+from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter, method_layers
 from textunlearn.vlm.load import Vlm
 
 STEPS = 6
@@ -71,13 +71,17 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train an adapter on a fresh ``vlm``; the log, one entry a step."""
     rows = pools(vlm)
-    reference = reference_states(vlm, rows["ordinary"], folder / "reference.safetensors")
+    loss = METHODS.get(method)()
+    every = [row for some in rows.values() for row in some]
+    reference = reference_states(
+        vlm, every, folder / "reference.safetensors", roles=loss.reference, layers=method_layers(vlm, loss)
+    )
     torch.manual_seed(7)
     add_lora(vlm, 4, 8)
     plan = Plan(rows, {"harmful": 2, "ordinary": 3}, steps, accumulate, seed=3)
     spec = TrainingSpec(steps=steps, accumulate=accumulate, lr=1e-2, validate_every=2)
     log = Log()
-    trainer = UnlearningTrainer(vlm, METHODS.get(method)(), plan, reference, spec, folder / "trainer", callbacks=[log])
+    trainer = UnlearningTrainer(vlm, loss, plan, reference, spec, folder / "trainer", callbacks=[log])
     if stop_at is not None:
 
         class Kill(TrainerCallback):
@@ -135,6 +139,76 @@ def test_losses_are_of_the_models_own_logits(tmp_path: Path) -> None:
             own.append(vlm.model(input_ids=torch.tensor([[*row.prompt, *said]])).logits[0, len(row.prompt) - 1 : -1])
     for got in (answers.logits["benign"], answers.reference["benign"]):
         torch.testing.assert_close(got, torch.cat(own), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if name != "distillation"])
+def test_every_method_trains_the_same_in_one_and_in_many_micro_batches(
+    name: str, clip_folder: Path, tmp_path: Path
+) -> None:
+    logs, adapters = [], []
+    for accumulate in (1, 5):
+        vlm = tiny.loaded(clip_folder)
+        logs.append(train(vlm, tmp_path / str(accumulate), accumulate, steps=2, method=name))
+        adapters.append(adapter(vlm))
+    assert len(logs[0]) == 2 and all(entry["grad_norm"] > 0 for entry in logs[0][1:])
+    for key in ("loss", "kl", "grad_norm"):
+        assert [e[key] for e in logs[1]] == pytest.approx([e[key] for e in logs[0]], rel=1e-3, abs=1e-5), key
+    for weight, value in adapters[1].items():
+        torch.testing.assert_close(value, adapters[0][weight], rtol=1e-2, atol=1e-3)
+
+
+def test_adversarial_noise_brings_harmful_answers_back(clip_folder: Path, tmp_path: Path) -> None:
+    vlm = tiny.loaded(clip_folder)
+    rows = pools(vlm)
+    reference = reference_states(vlm, rows["ordinary"], tmp_path / "reference.safetensors")
+    plan = Plan(rows, {"harmful": 2, "ordinary": 2}, 1)
+    method = METHODS.get("textual_unlearning")()
+    spec = TrainingSpec(steps=1)
+    trainer = UnlearningTrainer(vlm, method, plan, reference, spec, tmp_path / "trainer", adversarial=0.2)
+    packed = pack(plan[0].rows, vlm.blank_id, 2)
+    module = trainer.model
+    assert module is not None
+    shift = trainer.worst_shift(module, plan[0], packed)
+    assert shift is not None
+    harmful = torch.isin(packed.row, torch.tensor([i for i, row in enumerate(plan[0].rows) if row.kind == "harmful"]))
+    norms = vlm.embed(packed.input_ids)[harmful].norm(dim=-1).mean()
+    torch.testing.assert_close(shift[harmful].norm(dim=-1), (0.2 * norms).expand(int(harmful.sum())), rtol=1e-4, atol=0)
+    assert shift[~harmful].abs().sum() == 0, "harmless prompts and all answers stay as they are"
+    with torch.no_grad():
+        before, after = (trainer.answers(plan[0], packed, module(packed, s)) for s in (None, shift))
+    assert after.nll("harmful").sum() < before.nll("harmful").sum()
+    assert after.nll("safe").sum() > before.nll("safe").sum()
+
+
+def test_counted_flops_are_those_of_the_matrices(clip_folder: Path, tmp_path: Path) -> None:
+    """Linear layers by hand: 2 FLOPs a weight and position forward, as many for the inputs' gradients."""
+    vlm = tiny.loaded(clip_folder)
+    log = train(vlm, tmp_path, steps=1)
+    linear = sum(p.numel() for n, p in vlm.decoder.named_parameters() if n.endswith("_proj.base_layer.weight"))
+    forward = 2 * linear * log[0]["counted_positions"]
+    assert log[0]["counted_positions"] == log[0]["positions"] >= log[0]["tokens"]
+    # forward, and about as much backward; LoRA, attention and head weigh more in a model as tiny as this
+    assert 2 * forward < log[0]["counted_flops"] < 12 * forward
+
+
+def test_full_fine_tuning_trains_the_weights_and_comes_back_from_the_adapter(clip_folder: Path, tmp_path: Path) -> None:
+    from textunlearn.vlm.load import merge_adapter
+
+    vlm, plain = tiny.loaded(clip_folder), tiny.loaded(clip_folder)
+    add_lora(vlm, 2, 4, full=True)
+    trained = [p for p in vlm.model.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in trained) > 0.85 * sum(
+        m.weight.numel() for m in plain.decoder.modules() if isinstance(m, torch.nn.Linear)
+    )
+    with torch.no_grad():
+        for p in trained:
+            p.add_(0.01)
+    ids = torch.tensor([plain.prompt_ids("bake bread")])
+    with torch.no_grad():
+        changed = vlm.model(input_ids=ids).logits
+        vlm.model.save_pretrained(tmp_path / "adapter")
+        merged = merge_adapter(plain.base, str(tmp_path / "adapter"))
+        torch.testing.assert_close(merged(input_ids=ids).logits, changed, rtol=1e-4, atol=1e-4)
 
 
 def test_it_learns(plain: Any) -> None:

@@ -120,7 +120,13 @@ class Job:
         }
         with self.console.status("reading data"):
             splits = make_splits(
-                data.harmful, data.lookalike, data.ordinary, seed=self.recipe.seed, limits=limits, forms=data.forms
+                data.harmful,
+                data.lookalike,
+                data.ordinary,
+                seed=self.recipe.seed,
+                limits=limits,
+                forms=data.forms,
+                topics=data.topics,
             )
         parts = splits.parts()
         self.train_prompts: dict[str, list[Prompt]] = {kind: list(parts[f"{kind}_train"]) for kind in KINDS}

@@ -49,6 +49,9 @@ class DataSpec(Part):
     forms: bool = Field(
         True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)"
     )
+    topics: list[str] = Field(
+        [], description="train on harmful requests of these topics only (see data/authored/safe_answers.json); empty: all"
+    )
     max_harmful: int = Field(400, ge=1)
     max_lookalike: int = Field(440, ge=1)
     max_ordinary: int = Field(660, ge=1)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from textunlearn.data.filters import by_hash, data_hash, sample, split, unique, without_overlap
 from textunlearn.data.forms import in_forms
 from textunlearn.data.loading import SourceSpec, as_spec, load_counted
+from textunlearn.data.safe_answers import topic_of
+from textunlearn.data.safe_answers import topics as all_topics
 from textunlearn.errors import UserError
 from textunlearn.records import Kind, Prompt, digest
 
@@ -65,6 +67,7 @@ def make_splits(
     limits: Mapping[str, int] | None = None,
     forms: bool = True,
     original_share: float = 0.5,
+    topics: Sequence[str] = (),
 ) -> Splits:
     """Load the sources, drop what is repeated, about minors or near a test set, and hold a part out for validation.
 
@@ -74,9 +77,11 @@ def make_splits(
         validation_share: of each kind, 0 to 1, met on average. Training prompts near a held-out one are dropped.
         limits: training prompts at most, by kind (``{"harmful": 200}``). Validation is not limited.
         forms: reword harmful prompts so that every form is as frequent (:func:`~textunlearn.data.forms.in_forms`).
+        topics: names of `data.safe_answers.topics` that harmful training prompts are kept of; empty: all. What is validated
+            with is not cut, so that it also shows what other topics gain.
 
     Raises:
-        UserError: a source that is a test set, of another kind than asked for, or too small to leave both parts.
+        UserError: an unknown topic, a source that is a test set, of another kind than asked for, or too small to leave both parts.
     """
     tested = [prompt for spec in tests for prompt in load_counted(spec).prompts]
     cut: dict[str, int] = {}
@@ -86,6 +91,10 @@ def make_splits(
         repeats = unique(prompts)
         apart = without_overlap(repeats.prompts, tested)
         train, validation = split(apart.prompts, validation_share, seed)
+        if kind == "harmful" and topics:
+            of_topics = _of_topics(train, topics)
+            cut["harmful: of other topics"] = len(train) - len(of_topics)
+            train = of_topics
         alone = without_overlap(train, validation)
         limit = (limits or {}).get(kind)
         train = by_hash(alone.prompts, seed)[:limit]
@@ -117,6 +126,14 @@ def make_splits(
             cut["harmful: near validation"] += alone_again.cut
         made[f"{kind}_train"], made[f"{kind}_validation"] = tuple(train), tuple(validation)
     return Splits(**made, cut=cut)
+
+
+def _of_topics(prompts: Sequence[Prompt], names: Sequence[str]) -> list[Prompt]:
+    known = [topic.name for topic in all_topics()]
+    for name in names:
+        if name not in known:
+            raise UserError(f"data.topics: there is no topic {name!r}; choose from {', '.join(known)}")
+    return [prompt for prompt in prompts if topic_of(prompt.text).name in names]
 
 
 def _gather(kind: Kind, specs: _Sources, cut: dict[str, int]) -> list[Prompt]:

@@ -8,7 +8,8 @@ it stopped, and another judge or report never generates again.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,7 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
     dtype = vlm.embed.weight.dtype
     inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
-    with torch.inference_mode():
+    with torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
             inputs[_cache_name(vlm)] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
         generated = vlm.model.generate(
@@ -129,6 +130,17 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         kept = row if stop is None else row[:stop]
         out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
     return out
+
+
+@contextmanager
+def _head_in_one_piece(vlm: Vlm) -> Iterator[None]:
+    """The states of each row's last position are a view with gaps, for which PyTorch multiplies row by row and copies the head's
+    weights for every row: gigabytes, and most of the time of a batch in bfloat16. In one piece it is one product."""
+    handle = vlm.head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _shared(asked: Sequence[Request], image_token: int | None) -> int:

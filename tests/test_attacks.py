@@ -362,7 +362,7 @@ def test_the_built_in_model_reads_every_varied_look() -> None:
         vlm = load(ModelSpec())
     except UserError as error:
         pytest.skip(f"the built-in model cannot be had here: {error}")
-    texts = [p.text for p in SOURCES.get("xstest_safe")() if len(p.text) < 60][:6]
+    texts = [p.text for p in SOURCES.get("xstest_safe")() if len(p.text) < 60][:3]
     for name in VARIED:
         images = [render(text, LAYOUTS[name]) for text in texts]
         pixels = vlm.processor.image_processor(images, return_tensors="pt")["pixel_values"]

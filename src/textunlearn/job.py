@@ -5,18 +5,17 @@ Each step looks for its own result in the run folder first, so a run that was cu
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from textunlearn import __version__
+from textunlearn.cost import Costs
 from textunlearn.errors import UserError
 from textunlearn.files import read_json, read_records, write_json, write_records, write_text
 from textunlearn.progress import bar
@@ -40,19 +39,17 @@ class Job:
         self.folder, self.recipe, self.console = folder, recipe, console
         self._vlm: Any = None
         self._cases: list[Case] | None = None
-        self.costs: dict[str, Any] = {}
         from textunlearn.lock import claim
 
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = claim(folder)
-        kept, costs = folder / "recipe.yaml", folder / "cost.json"
+        kept = folder / "recipe.yaml"
         try:
             if kept.exists() and Recipe.read(kept) != recipe:
                 raise UserError(
                     f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew"
                 )
-            if costs.exists():
-                self.costs = read_json(costs)
+            self.costs = Costs(folder / "cost.json")
         except UserError:
             self.close()  # the error's traceback would keep this object, and with it the lock
             raise
@@ -210,7 +207,7 @@ class Job:
         data, store = self.recipe.data, self.folder / "data/answers.jsonl"
         lengths = {True: data.answer_tokens, False: data.kept_tokens}
         answers: list[Answer] = []
-        with self._cost("sample") as cost, bar(self.console, "the model's own answers", len(cases)) as progress:
+        with self.costs.step("sample") as cost, bar(self.console, "the model's own answers", len(cases)) as progress:
             for harmful, tokens in lengths.items():
                 some = [c for c in cases if (c.prompt.kind == "harmful") == harmful]
                 before = len(answers)
@@ -234,7 +231,7 @@ class Job:
 
         done, vlm = self.folder / "trained.json", self.vlm
         if not done.exists():
-            with self._cost("train") as cost:
+            with self.costs.step("train") as cost:
                 result = unlearn(
                     vlm,
                     self.recipe,
@@ -246,8 +243,7 @@ class Job:
                 )
                 vlm.model = vlm.model.unload()
                 cost |= {"tokens": result.tokens, "steps": result.steps, "flops": result.flops}
-            self.costs |= result.before  # of it, once for all steps: image features, the original's states
-            write_json(self.folder / "cost.json", self.costs)
+            self.costs.put(result.before)  # part of it, once for all steps: image features, the original's states
             write_json(done, dataclasses.asdict(result))
         shutil.rmtree(
             self.folder / "checkpoints", ignore_errors=True
@@ -263,7 +259,7 @@ class Job:
 
         spec = self.recipe.evaluation
         store = self.folder / f"answers/{model}.jsonl"
-        with self._cost(f"evaluate {model}") as cost:
+        with self.costs.step(f"evaluate {model}") as cost:
             with bar(self.console, f"answers, {model}") as progress:
                 tokens = spec.max_new_tokens
                 answers = answer_cases(self.vlm, self.cases, self.folder, store, tokens, progress.set, self._batch())
@@ -281,6 +277,31 @@ class Job:
                 measured[model] = dataclasses.asdict(result)
                 write_json(path, measured)
         self.judge(model)
+        if spec.knowledge or spec.shallowness:
+            self._measure_further(model, answers)
+
+    def _measure_further(self, model: str, answers: Sequence[Answer]) -> None:
+        """What `evaluation.further` measures; ``model`` names whose it is."""
+        from textunlearn.evaluation.further import measure
+        from textunlearn.judges import JUDGES
+
+        spec = self.recipe.evaluation
+        before = read_records(self.folder / f"answers/{BEFORE}.jsonl", Answer)
+        with self.costs.step(f"further {model}"), bar(self.console, f"further measures, {model}") as progress:
+            measure(
+                self.vlm,
+                self.folder,
+                model,
+                self.cases,
+                before,
+                answers,
+                JUDGES.get(spec.judge)(),
+                knowledge=spec.knowledge,
+                shallowness=spec.shallowness,
+                seed=self.recipe.seed,
+                progress=progress.set,
+                batch_size=self._batch(),
+            )
 
     def _batch(self) -> int:
         from textunlearn.evaluation.generation import BATCH
@@ -337,34 +358,13 @@ class Job:
                     "version": __version__,
                     "titles": {s.name: s.title for s in self.suites()},
                 },
-                "cost": self.costs,
+                "cost": self.costs.steps,
+                "further": read_json(further) if (further := self.folder / "further.json").exists() else {},
                 "guard": read_json(trained)["guard"] if trained.exists() else [],
-                "not_measured": NOT_MEASURED,
+                "not_measured": NOT_MEASURED if self.recipe.evaluation.shallowness else [*NOT_MEASURED, NOT_RELEARNED],
             },
         )
         return read_metrics(self.folder)
-
-    # -- book-keeping ---------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _cost(self, step: str) -> Iterator[dict[str, Any]]:
-        """Add the block's seconds to those of ``step``, also where it is cut off by an error or Ctrl-C, and keep the figures it
-        puts into the yielded dict. Not counted: sittings that the system killed."""
-        from textunlearn.environment import peak_memory
-
-        before = self.costs.get(step, {})
-        started = time.monotonic()
-        figures: dict[str, Any] = {}
-        try:
-            yield figures
-        finally:
-            self.costs[step] = {
-                **before,
-                "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 1),
-                "peak_memory_bytes": max(before.get("peak_memory_bytes", 0), peak_memory()),
-                **figures,
-            }
-            write_json(self.folder / "cost.json", self.costs)
 
 
 def _require_one_process(model: ModelSpec) -> None:
@@ -386,6 +386,7 @@ def _require_one_process(model: ModelSpec) -> None:
 NOT_MEASURED = [
     "Harm that only the picture shows: the suites' images carry text, so nothing here tests photos of harmful things.",
     "White-box attacks (optimised suffixes or pixels) and attacks over several turns.",
-    "Whether the safety lasts when the model is fine-tuned further.",
     "Any judge but the one named: it reads the answers' first words and cannot tell how harmful a compliant answer is.",
 ]
+
+NOT_RELEARNED = "Whether the safety lasts when the model is fine-tuned further (evaluation.shallowness measures it)."

@@ -12,72 +12,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from textunlearn import recipes
+from textunlearn.comparison.runs import Run, require_same, run_all
 from textunlearn.evaluation.metrics import average_runs, read_metrics
 from textunlearn.files import read_json, write_json, write_text
 from textunlearn.job import AFTER, BEFORE
 from textunlearn.report.markdown import markdown_table
 from textunlearn.report.table import print_table, read_table
+from textunlearn.result import stored_recipe
 
 RECIPES = {"plain": "plain", "default": "quickstart"}
-OF_THE_ORIGINAL = (
-    f"answers/{BEFORE}.jsonl",
-    "data/answers.jsonl",
-    "utility_reference.safetensors",
-    "reference.safetensors",
-)
 
 
 def run(root: Path, seeds: list[int], jobs: int, original: Path | None, console: Console) -> list[dict[str, Any]]:
     """All runs, ``jobs`` at a time; one metrics dictionary a seed with the models before, plain, default."""
-    runs = {root / f"{name}-{seed}": (recipe, seed) for seed in seeds for name, recipe in RECIPES.items()}
-    waiting = [folder for folder in runs if not (folder / "report.html").exists()]
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-
-    def one(folder: Path) -> None:
-        recipe, seed = runs[folder]
-        ready = [other for other in runs if (other / "report.html").exists()]
-        take_over([*([original] if original else []), *ready], folder)
-        command = [sys.executable, "-m", "textunlearn", "run", recipe, "--set", f"seed={seed}", "--out", str(folder)]
-        console.log(f"{folder} begins; its progress goes to {folder}.log")
-        with Path(f"{folder}.log").open("w", encoding="utf-8") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-            code = subprocess.run(
-                command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
-            ).returncode
-        if code:
-            raise SystemExit(f"{folder} ended with exit code {code}; {folder}.log says why")
-        console.log(f"{folder} is done")
-
-    with ThreadPoolExecutor(jobs) as pool:
-        begun = [pool.submit(one, folder) for folder in waiting]
-        try:
-            for done in as_completed(begun):
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # a failure or Ctrl-C begins no further run
-            raise
+    runs = [
+        Run(root / f"{name}-{seed}", recipes.read(recipe, seed=seed))
+        for seed in seeds
+        for name, recipe in RECIPES.items()
+    ]
+    require_same(runs)
+    given = [Run(original, stored_recipe(original))] if original else []
+    if failures := run_all(runs, jobs, console, given):
+        raise SystemExit("; ".join(f"{f.run.folder} ended with exit code {f.code}: {f.sentence}" for f in failures))
     return [combine({name: read_metrics(root / f"{name}-{seed}") for name in RECIPES}) for seed in seeds]
-
-
-def take_over(ready: list[Path], folder: Path) -> None:
-    """Copy the original model's answers and states, which are filed by what was asked, from the first run that has them."""
-    for file in OF_THE_ORIGINAL:
-        source = next((other / file for other in ready if (other / file).exists()), None)
-        target = folder / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source is not None and not target.exists():
-            shutil.copyfile(source, target)
 
 
 def combine(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from textunlearn import recipes
 from textunlearn.errors import UserError
 from textunlearn.recipe import Recipe
 
-SHIPPED = sorted(Path(__file__).parents[1].glob("src/textunlearn/recipes/*.yaml"))
+SHIPPED = [recipes.find(name) for name in recipes.names()]
 
 
 def refused(data: Any) -> str:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def recipes() -> Table:
     from textunlearn import recipes
 
-    rows = [(name, recipes.about(name)) for name in recipes.names()]
-    return _table("Recipes (textunlearn run RECIPE)", ("name", "what for"), rows)
+    rows = [(name, "run", recipes.about(name)) for name in recipes.names()]
+    rows += [(name, "compare", recipes.about(name)) for name in recipes.comparisons()]
+    return _table("Recipes (textunlearn run RECIPE, textunlearn compare RECIPE)", ("name", "verb", "what for"), rows)
 
 
 def methods() -> Table:

@@ -144,6 +144,53 @@ def run(
     _whole_job(_recipe(recipe, model, seed, steps, changes), out)
 
 
+@app.command(
+    rich_help_panel=Order.JOB,
+    epilog=_examples(
+        "compare --quick",
+        "compare --seed 0 --seed 1 --seed 2 --jobs 2",
+        "compare recipes/comparison.yaml --model llava-hf/llava-1.5-7b-hf",
+        "compare comparison-lora --only rank_4,full",
+        "compare --report",
+    ),
+)
+def compare(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="YAML file, or a shipped comparison's name", show_default="comparison"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="folder of the comparison", show_default="runs/ and the comparison's name"),
+    ] = None,
+    model: Model = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="may be repeated: every seed, every run", show_default="0")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="the short form: fewer entries, steps and cases")] = False,
+    only: Annotated[str | None, typer.Option(metavar="ENTRY,…", help="these entries alone", show_default=False)] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="runs at a time; they share the cores and the memory", show_default=False)
+    ] = None,
+    changes: Changes = None,
+    report: Annotated[bool, typer.Option("--report", help="run nothing: report again on what is finished")] = False,
+) -> None:
+    """Many methods side by side: each is trained on the same data and tested on the same cases; one report on all.
+
+    A comparison that was stopped goes on where it stopped when the same command is given again; finished runs are kept.
+    """
+    from textunlearn.comparison import job, runs
+
+    named = tuple(filter(None, (only or "").replace(" ", "").split(",")))
+    console, seeds = _console(), tuple(seed or (0,))
+    asked = job.Request(recipe or "comparison", model, seeds, quick, named, tuple(changes or ()), out, jobs)
+    comparing = job.Compare(asked, console)
+    page = comparing.report() if report else comparing.run()
+    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+    if failed := comparing.failures:
+        raise typer.Exit(shell.say(comparing.failed, runs.exit_code(failed)))
+
+
 def _recipe(
     recipe: str | None, model: str | None, seed: int | None, steps: int | None, changes: list[str] | None
 ) -> Recipe:

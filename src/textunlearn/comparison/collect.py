@@ -9,6 +9,7 @@ from typing import Any
 
 from textunlearn.comparison.runs import Run
 from textunlearn.comparison.spec import Entry
+from textunlearn.data.safe_answers import topic_of
 from textunlearn.errors import UserError
 from textunlearn.evaluation.metrics import read_metrics
 from textunlearn.evaluation.statistics import Rate
@@ -47,6 +48,7 @@ def collect(
         said = next(iter(why.values()), "none was begun")
         raise UserError(f"no run of the comparison {about['name']} is done yet, so there is nothing to report ({said})")
     metrics = {folder: read_metrics(folder) for folder in folders}
+    _share_sampling([run for by_seed in done.values() for run in by_seed.values()], metrics)
     # Who took the original's answers over has hardly any cost of its own for them.
     made = max(folders, key=lambda folder: _seconds(metrics[folder]["cost"], BEFORE))
     return {
@@ -55,7 +57,7 @@ def collect(
         "original": _measured(metrics[made], BEFORE)
         | {"guard": [], "steps": None, "best_step": None, "looks": [], "curve": []},
         "results": {
-            name: {str(seed): _result(run.folder, metrics[run.folder], entries[name]) for seed, run in by_seed.items()}
+            name: {str(seed): _result(run, metrics[run.folder]) for seed, run in by_seed.items()}
             for name, by_seed in done.items()
             if by_seed
         },
@@ -81,12 +83,23 @@ def _made_with(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _entry(name: str, entry: Entry, runs: Mapping[int, Run]) -> dict[str, Any]:
     recipe = next(iter(runs.values())).recipe
-    row = {"name": name, "title": entry.title, "family": entry.family, "method": recipe.method.name}
-    row |= {"group": entry.group, "x": entry.x}
-    return row | ({"inside": entry.inside} if entry.inside else {})
+    row: dict[str, Any] = {"name": name, "title": entry.title, "family": entry.family, "method": recipe.method.name}
+    return row | {"group": entry.group, "x": entry.x}
 
 
-def _result(folder: Path, metrics: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
+def _share_sampling(runs: Sequence[Run], metrics: Mapping[Path, Any]) -> None:
+    """Set what sampling the answers to unlearn and keep cost to what it cost the run that did it; the others took them over."""
+    for run in runs:
+        same = [
+            r for r in runs if (r.recipe.data, r.recipe.training.steps) == (run.recipe.data, run.recipe.training.steps)
+        ]
+        phases = [cost["sample"] for r in same if "sample" in (cost := metrics[r.folder]["cost"])]
+        if phases:
+            metrics[run.folder]["cost"]["sample"] = max(phases, key=lambda phase: phase.get("seconds", 0.0))
+
+
+def _result(run: Run, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    folder = run.folder
     trained, log = read_json(folder / "trained.json"), _log(folder / "training.jsonl")
     result = _measured(metrics, AFTER) | {
         "guard": trained["guard"],
@@ -99,22 +112,19 @@ def _result(folder: Path, metrics: Mapping[str, Any], entry: Entry) -> dict[str,
         ],
         "curve": _thinned([{"step": r["step"], **{key: r.get(key) for key in LOGGED}} for r in log if "loss" in r]),
     }
-    if entry.inside:
-        result["coverage"] = _coverage(folder, metrics["run"]["judge"], entry.inside)
+    if topics := run.recipe.data.topics:
+        result["coverage"] = _coverage(folder, metrics["run"]["judge"], topics)
     return result
 
 
 def _measured(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
     """What holds of the original model as well as of a result."""
-    other = {BEFORE: AFTER, AFTER: BEFORE}[model]
     rows = [row for row in metrics["suites"] if row["model"] == model]
     return {
         "suites": [{key: value for key, value in row.items() if key != "model"} for row in rows],
         "utility": metrics["utility"].get(model, {}),
         "further": metrics.get("further", {}).get(model, {}),
-        "cost": {phase: part for phase, part in metrics["cost"].items() if not phase.endswith(other)}
-        if model == AFTER
-        else {phase: part for phase, part in metrics["cost"].items() if phase.endswith(BEFORE)},
+        "cost": {phase: part for phase, part in metrics["cost"].items() if phase.endswith(BEFORE) == (model == BEFORE)},
     }
 
 
@@ -133,11 +143,11 @@ def _thinned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [rows[round(i * (len(rows) - 1) / (POINTS - 1))] for i in range(POINTS)]
 
 
-def _coverage(folder: Path, judge: str, inside: Collection[str]) -> dict[str, Any]:
-    """Attack success rate on typed, plain harmful cases of the covered categories, and of all others."""
+def _coverage(folder: Path, judge: str, topics: Collection[str]) -> dict[str, Any]:
+    """Attack success rate on typed, plain harmful cases: those of the ``topics`` that were trained on, and all others."""
     unsafe = {v.case: v.label == "unsafe" for v in read_records(folder / f"verdicts/{AFTER}.{judge}.jsonl", Verdict)}
     groups: dict[str, list[bool]] = {"inside": [], "outside": []}
     for case in read_records(folder / "cases.jsonl", Case):
         if case.prompt.kind == "harmful" and case.attack == "direct":
-            groups["inside" if case.prompt.category in inside else "outside"].append(unsafe[case.id])
+            groups["inside" if topic_of(case.prompt.text).name in topics else "outside"].append(unsafe[case.id])
     return {name: Rate(sum(found), len(found)).to_json() for name, found in groups.items()}

@@ -27,12 +27,14 @@ OF_THE_ORIGINAL = (
     f"answers/{BEFORE}.jsonl",
     "data/answers.jsonl",
     "utility_reference.safetensors",
-    "reference.safetensors",
     f"{further.FOLDER}/short_answers_{BEFORE}.jsonl",
     f"{further.FOLDER}/relearning_{BEFORE}.json",
     "model.json",  # so that a run whose model has changed since is refused
 )
-"""What a run can take over from another, since it is filed by what was asked and no training changes it."""
+"""What a run can take over from another, since it is filed by what was asked and no training changes it. Not the states and image
+features that training refers to: they are part of what a method costs."""
+BY_MODEL = (further.NAME, "utility.json")
+"""Files that hold a part a model, of which the original's can be taken over."""
 PAUSE, PATIENCE = 0.2, 30.0
 """Seconds between two looks at the processes, and until a process that was asked to stop is made to."""
 
@@ -56,7 +58,7 @@ class Run:
     @property
     def has_original(self) -> bool:
         """Whether all that can be taken over from this run is there (but what training begins with)."""
-        spec, measured = self.recipe.evaluation, _further(self.folder)
+        spec, measured = self.recipe.evaluation, _part(self.folder / further.NAME)
         return (
             any(self.folder.glob(f"verdicts/{BEFORE}.*.jsonl"))
             and ("knowledge" in measured or not spec.knowledge)
@@ -79,9 +81,10 @@ class Failure:
     code: int
     sentence: str
 
-    @property
-    def mendable(self) -> bool:
-        return self.code == shell.USER
+
+def exit_code(failures: Sequence[Failure]) -> int:
+    """What a command ends with after these: something the user can mend, or a fault."""
+    return shell.USER if all(failure.code == shell.USER for failure in failures) else shell.FAULT
 
 
 def require_same(runs: Sequence[Run]) -> None:
@@ -190,14 +193,15 @@ def take_over(sources: Sequence[Run], run: Run) -> None:
             if (other.folder / file).exists() and not (file.startswith("data/") and lengths_differ):
                 with atomic(target) as temporary:
                     shutil.copyfile(other.folder / file, temporary)
-    path = run.folder / further.NAME
-    if not path.exists() and (measured := next(filter(None, (_further(other.folder) for other in ready)), None)):
-        write_json(path, {BEFORE: measured})
+    for file in BY_MODEL:
+        target = run.folder / file
+        measured = next(filter(None, (_part(other.folder / file) for other in ready)), None)
+        if measured and not target.exists():
+            write_json(target, {BEFORE: measured})
 
 
-def _further(folder: Path) -> dict[str, Any]:
-    """The further measures of the original model, as far as they are there."""
-    path = folder / further.NAME
+def _part(path: Path) -> dict[str, Any]:
+    """The original model's part of a file that has one a model."""
     return read_json(path).get(BEFORE, {}) if path.exists() else {}
 
 
@@ -215,8 +219,10 @@ class _Board:
     def show(self, waiting: int, began: Sequence[float], failed: int, jobs: int) -> None:
         done = self.total - waiting - len(began)
         left = time_left(self.times, waiting, [time.monotonic() - start for start in began], jobs)
-        words = [f"{len(began)} running", f"{waiting} waiting", *([f"{failed} failed"] if failed else [])]
-        words.append(f"about {_spell(left)} left" if left is not None else "time left not known yet")
+        words = [f"{len(began)} running, {waiting} waiting"] if began or waiting else []
+        words += [f"{failed} failed"] if failed else []
+        if began or waiting:
+            words.append(f"about {_spell(left)} left" if left is not None else "time left not known yet")
         self.progress.update(self.task, completed=done, left=", ".join(words))  # type: ignore[attr-defined]
 
 

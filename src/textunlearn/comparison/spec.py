@@ -26,7 +26,6 @@ class Entry(Part):
     )
     group: str = Field("method", description="'method', 'beyond' (the paper), or the curve the entry is a point of")
     x: float | None = Field(None, description="place on that curve")
-    inside: list[str] = Field([], description="categories of the test sets that this entry's training covers")
     changes: dict[str, Any] = Field({}, alias="set", description="recipe values of this entry alone")
 
 
@@ -94,7 +93,9 @@ class Comparison(Part):
         """
         out: dict[str, Recipe] = {}
         same: dict[str, Recipe] = {}
-        for name, entry in self.chosen(quick, only).items():
+        wanted = self.chosen(quick, only)
+        # all, whatever is asked for alone: the first of several equal entries must not depend on it
+        for name, entry in (self.chosen(quick) | self.chosen(only=only) if only else wanted).items():
             where = f"{self.name}, entry {name}"
             data = merged(merged(self.base, self.quick.changes if quick else {}), entry.changes)
             recipe = recipes.changed(data, changes, where, model__id=model, seed=seed, name=self.name)
@@ -108,7 +109,7 @@ class Comparison(Part):
                         f"{where} changes {part}, but entries are compared on the same model and cases; "
                         "move the change into base, or leave it out"
                     )
-        return out
+        return {name: out[name] for name in wanted}
 
     def _known(self, names: Collection[str], where: str) -> None:
         for name in names:

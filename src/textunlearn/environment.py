@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import platform
 import sys
+import threading
+import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,3 +91,76 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+POWERCAP = Path("/sys/class/powercap")
+"""Where Linux shows what Intel's and AMD's processors count (RAPL)."""
+_OFTEN = 60.0
+"""Seconds between readings in the background: the counters start anew after some minutes at full load."""
+_counted: dict[Path, tuple[int, int]] = {}
+"""RAPL zone -> its counter when last read, and the sum that never starts anew; microjoules."""
+_reading = threading.Lock()
+
+
+def energy_joules(powercap: Path = POWERCAP) -> float | None:
+    """Energy used so far, in joules, by the whole machine's processors and the GPUs that torch uses: take the difference of two
+    readings. It only grows, whatever the counters below do.
+
+    None where the machine does not report it: no RAPL or no right to read it (usually the administrator's alone), and where
+    there is a GPU whose counter cannot be read, for the processors alone would hide most of the bill.
+    """
+    import torch
+
+    processors = _packages(powercap)
+    if not torch.cuda.is_available():
+        return processors
+    gpus = _gpus()
+    return None if gpus is None else gpus + (processors or 0.0)
+
+
+def _packages(powercap: Path) -> float | None:
+    """Sum over the processors' packages (their parts, such as cores, are counted in them)."""
+    with _reading:
+        known = [total for zone in sorted(powercap.glob("intel-rapl:*")) if (total := _zone(zone)) is not None]
+        if known and powercap == POWERCAP and not any(t.name == "energy" for t in threading.enumerate()):
+            threading.Thread(target=_keep_reading, name="energy", daemon=True).start()
+    return sum(known) / 1e6 if known else None
+
+
+def _zone(zone: Path) -> int | None:
+    """Microjoules of one package since it was first read here, on top of that reading; None for another kind of zone."""
+    try:
+        if not (zone / "name").read_text(encoding="ascii").startswith("package"):
+            return None
+        now = int((zone / "energy_uj").read_text(encoding="ascii"))
+        last, total = _counted.get(zone, (now, now))
+        more = now - last
+        if more < 0:  # it started anew
+            more += int((zone / "max_energy_range_uj").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    _counted[zone] = now, total + more
+    return total + more
+
+
+def _keep_reading() -> None:
+    while True:
+        time.sleep(_OFTEN)
+        _packages(POWERCAP)
+
+
+def _gpus() -> float | None:
+    """Joules of the GPUs that torch sees, since their driver was loaded; None without NVIDIA's package ``nvidia-ml-py``."""
+    import torch
+
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        ids = [f"GPU-{torch.cuda.get_device_properties(i).uuid}" for i in range(torch.cuda.device_count())]
+        used = [pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(name)) for name in ids]
+    except (
+        Exception
+    ):  # no package, no driver, a GPU that does not count, one that is not NVIDIA's: each has its own error
+        return None
+    return float(sum(used)) / 1e3

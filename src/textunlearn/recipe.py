@@ -50,7 +50,8 @@ class DataSpec(Part):
         True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)"
     )
     topics: list[str] = Field(
-        [], description="train on harmful requests of these topics only (see data/authored/safe_answers.json); empty: all"
+        [],
+        description="train on harmful requests of these topics only (see data/authored/safe_answers.json); empty: all",
     )
     max_harmful: int = Field(400, ge=1)
     max_lookalike: int = Field(440, ge=1)
@@ -266,10 +267,9 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
         parent: Any = root
         for part in first["loc"][:-1]:
             fields = getattr(parent, "model_fields", None)
-            if fields is None:  # a list or dict of settings: what its members are
-                parent = next(iter(get_args(parent)[-1:]), None)
-            else:
-                parent = fields[part].annotation if part in fields else None
+            members = get_args(parent)[-1:]  # of a list or dict of settings
+            found = [fields[part].annotation] if fields and part in fields else members
+            parent = found[0] if found else None
         known = ", ".join(field.alias or name for name, field in getattr(parent, "model_fields", {}).items())
         return f"there is no key {where!r}; known here: {known or 'see the documentation'}"
     return f"{where or 'recipe'}: {first['msg']} (got {first.get('input')!r})"

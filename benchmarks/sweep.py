@@ -3,7 +3,7 @@
     python benchmarks/sweep.py --jobs 2            # goes on where it was stopped
     python benchmarks/sweep.py --only-table
 
-Each run trains on typed rows only, as the text entries of `textunlearn compare` do, and is looked at with 64 held-out harmful,
+Each run trains on typed rows only, as the text entries of `textunlearn compare` do, and is looked at with 48 held-out harmful,
 look-alike and ordinary prompts each. No test suite is read. The best setting of a method is the one of least cost (let through +
 look-alikes refused + 2 x ordinary refused + 5 x broken, as in training); DIR/sweep.json and DIR/sweep.md hold all of them.
 """
@@ -27,27 +27,22 @@ from textunlearn.training.watch import Look
 
 BASE = (
     "slots.share=0",
-    "training.steps=100",
-    "training.validate_every=100",
+    "training.steps=70",
+    "training.validate_every=70",
     "training.stop_when_reached=false",
-    "data.validation=64",
+    "data.validation=48",
 )
 GRID: dict[str, list[dict[str, float]]] = {
-    "textual_unlearning": [{}, {"harm": 0.4}, {"harm": 1.6}, {"utility": 2.5}],
-    "npo": [{}, {"harm": 0.2}, {"harm": 0.05}, {"harm": 0.2, "beta": 0.5}],
-    "simnpo": [{}, {"harm": 3}, {"beta": 0.5}, {"harm": 0.3}],
-    "safe_unlearning": [
-        {},
-        {"harm": 1, "safe": 1},
-        {"utility": 3},
-        {"safe": 1.5, "utility": 3},
-    ],
-    "rmu": [{}, {"steering": 6}, {"layer": 0.5}, {"harm": 0.3}],
-    "rerouting": [{}, {"harm": 5}, {"harm": 0.3}],
-    "sft": [{}, {"safe": 0.5}, {"utility": 3}],
-    "dpo": [{}, {"preference": 5}, {"preference": 5, "beta": 0.3}, {"preference": 20}],
+    "dpo": [{}, {"preference": 5}, {"preference": 5, "beta": 0.3}],  # first: the others take its reference states over
+    "textual_unlearning": [{}, {"harm": 1.6}],
+    "npo": [{"harm": 0.2}, {"harm": 0.05}],
+    "simnpo": [{}, {"harm": 3}],
+    "safe_unlearning": [{}, {"safe": 1.5, "utility": 3}],
+    "sft": [{}, {"utility": 3}],
+    "rmu": [{}, {"harm": 0.3}],
+    "rerouting": [{}, {"harm": 5}],
 }
-TAKEN_OVER = ("data/answers.jsonl",)
+TAKEN_OVER = ("data/answers.jsonl", "reference.safetensors")
 
 
 def label(method: str, settings: dict[str, float]) -> str:

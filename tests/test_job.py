@@ -24,7 +24,7 @@ from textunlearn.errors import UserError
 from textunlearn.evaluation import generation
 from textunlearn.evaluation.suites import case_set_hash
 from textunlearn.files import read_json, read_records
-from textunlearn.job import KINDS, NOT_MEASURED, Job
+from textunlearn.job import KINDS, NOT_MEASURED, NOT_RELEARNED, Job
 from textunlearn.recipe import Recipe
 from textunlearn.records import LABELS, Answer, Case, Prompt, Verdict
 from textunlearn.training.trainer import UnlearningTrainer
@@ -94,7 +94,7 @@ def test_the_folder_holds_all_and_its_numbers_agree(finished: Path, tiny_recipe:
     assert Counter(c.suite for c in cases) == dict.fromkeys(tiny_recipe.evaluation.suites, 3)
     assert all((finished / c.image).is_file() for c in cases if c.image) and any(c.image for c in cases)
     metrics = read_json(finished / "metrics.json")
-    assert metrics["models"] == list(MODELS) and metrics["not_measured"] == NOT_MEASURED
+    assert metrics["models"] == list(MODELS) and metrics["not_measured"] == [*NOT_MEASURED, NOT_RELEARNED]
     assert metrics["run"]["judge"] == "stand-in-1" and metrics["run"]["seed"] == 0
     for model in MODELS:
         answers = {a.case: a for a in read_records(finished / f"answers/{model}.jsonl", Answer)}
@@ -145,7 +145,7 @@ def test_training_is_logged_step_by_step(finished: Path) -> None:
 
 def test_costs(finished: Path) -> None:
     cost = read_json(finished / "cost.json")
-    assert list(cost) == ["sample", "evaluate before", "train", "evaluate after"]
+    assert list(cost) == ["sample", "evaluate before", "reference", "train", "evaluate after"]
     for model in MODELS:
         said = read_records(finished / f"answers/{model}.jsonl", Answer)
         assert cost[f"evaluate {model}"]["tokens"] == sum(a.tokens for a in said)

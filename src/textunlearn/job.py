@@ -226,7 +226,7 @@ class Job:
 
     def train(self) -> None:
         """Unlearn; the best adapter by validation ends in ``adapter/`` and is merged into the model in memory."""
-        from textunlearn.training.unlearn import unlearn
+        from textunlearn.training.unlearn import BEFORE_TRAINING, unlearn
         from textunlearn.vlm.load import merge_adapter, wrap
 
         done, vlm = self.folder / "trained.json", self.vlm
@@ -243,7 +243,7 @@ class Job:
                 )
                 vlm.model = vlm.model.unload()
                 cost |= {"tokens": result.tokens, "steps": result.steps, "flops": result.flops}
-            self.costs.put(result.before)  # part of it, once for all steps: image features, the original's states
+            self.costs.put(read_json(self.folder / BEFORE_TRAINING))  # part of it
             write_json(done, dataclasses.asdict(result))
         shutil.rmtree(
             self.folder / "checkpoints", ignore_errors=True

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
 
 
+BEFORE_TRAINING = "before_training.json"
+"""Seconds and FLOPs of what is computed once before the steps: image features (``vision``), the original's states (``reference``)."""
+
+
 @dataclass(frozen=True)
 class Unlearned:
     """What training did.
@@ -42,8 +46,7 @@ class Unlearned:
         guard: the watch's decisions, ``{"step", "what"}`` each.
         vision_hash: of everything outside the language model, the same before and after.
         tokens: seen in training, over all sittings.
-        flops: of the training steps, over all sittings; what came before them is in ``before``.
-        before: cost of what is computed once before training: ``{"reference": {...}, "vision": {...}}`` with seconds and FLOPs.
+        flops: of the training steps, over all sittings.
         factor: how far the adapter goes from the original to the trained model (`training.interpolate`).
     """
 
@@ -54,7 +57,6 @@ class Unlearned:
     tokens: int
     factor: float = 1.0
     flops: int = 0
-    before: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def unlearn(
@@ -93,7 +95,7 @@ def unlearn(
     per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
     plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
     vision = vlm.vision_hash()
-    seen, before = plan.rows(), folder / "before_training.json"
+    seen, before = plan.rows(), folder / BEFORE_TRAINING
     features: dict[str, Tensor] = {}
     if pictures := list(dict.fromkeys(row.picture for row in seen if row.picture)):
         with _counted(before, "vision") as cost, bar(console, "image features", len(pictures)) as progress:
@@ -148,9 +150,7 @@ def unlearn(
         raise UserError(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
-    return Unlearned(
-        best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops, read_json(before)
-    )
+    return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops)
 
 
 def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:

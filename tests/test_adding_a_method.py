@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 import test_methods
 import test_training
 import tiny
-
 from textunlearn.methods import METHODS
 
 GUIDE = Path(__file__).parents[1] / "docs/adding_a_method.md"

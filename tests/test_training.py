@@ -17,6 +17,7 @@ import tiny
 from textunlearn.errors import UserError
 from textunlearn.methods import METHODS
 from textunlearn.recipe import TrainingSpec
+from textunlearn.training.flops import FlopCounter
 from textunlearn.training.packing import answer_states, pack
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states, state_key
@@ -189,6 +190,17 @@ def test_counted_flops_are_those_of_the_matrices(clip_folder: Path, tmp_path: Pa
     assert log[0]["counted_positions"] == log[0]["positions"] >= log[0]["tokens"]
     # forward, and about as much backward; LoRA, attention and head weigh more in a model as tiny as this
     assert 2 * forward < log[0]["counted_flops"] < 12 * forward
+
+
+def test_flops_are_the_same_with_and_without_gradients(clip: Vlm) -> None:
+    packed = pack(pools(clip)["ordinary"], clip.blank_id, 2)
+    totals = []
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with mode(), FlopCounter() as counter:
+            answer_states(clip.decoder, clip.embed, packed)
+        totals.append(counter.total)
+    linear = sum(m.weight.numel() for m in clip.decoder.modules() if isinstance(m, torch.nn.Linear))
+    assert totals[0] == totals[1] == totals[2] > 2 * linear * packed.input_ids.numel()
 
 
 def test_full_fine_tuning_trains_the_weights_and_comes_back_from_the_adapter(clip_folder: Path, tmp_path: Path) -> None:

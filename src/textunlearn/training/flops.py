@@ -41,10 +41,16 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
         packet = func._overloadpacket
+        formula = flop_registry.get(packet)
+        if packet not in _CPU_ATTENTION and formula is None:
+            with self:  # where no gradient is taken, whole layers arrive here, made up of operations that are counted
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **kwargs)
         if packet in _CPU_ATTENTION:
             self.total += _CPU_ATTENTION[packet](*args, **kwargs)
-        elif packet in flop_registry:
-            self.total += int(flop_registry[packet](*args, **kwargs, out_val=out))
+        elif formula is not None:
+            self.total += int(formula(*args, **kwargs, out_val=out))
         return out

@@ -351,6 +351,15 @@ def test_reference_takes_only_benign_answers(clip: Vlm, tmp_path: Path) -> None:
     torch.testing.assert_close(states[key][2:], alone, rtol=1e-4, atol=1e-4)
 
 
+def test_lengths_of_rows() -> None:
+    answer = (Target("benign", (9, 9, 9)),)
+    typed, slots = Row("a", (1, 2, 3, 4), answer), Row("a", (1, 5, 7, 6, 7, 7, 2), answer, slots=(1, 2, 3, 4, 5))
+    drawn = Row("a", (1, 3, 3, 3, 2, 2, 2), answer, slots=(1, 2, 3), picture="plain\nbread")
+    plan = Plan({"a": [typed, slots, drawn]}, {"a": 3}, 1)
+    assert plan.lengths(blank=7) == {"typed": 4, "beside": (2 + 4) / 2, "words": 3, "answers": 3}
+    assert Plan({"a": [typed]}, {"a": 1}, 1).lengths(7) == {"typed": 4, "answers": 3}
+
+
 row_lists = st.dictionaries(st.sampled_from(["harmful", "lookalike", "ordinary"]), st.integers(1, 9), min_size=1)
 
 

@@ -48,13 +48,17 @@ def collect(
         said = next(iter(why.values()), "none was begun")
         raise UserError(f"no run of the comparison {about['name']} is done yet, so there is nothing to report ({said})")
     metrics = {folder: read_metrics(folder) for folder in folders}
-    _share_sampling([run for by_seed in done.values() for run in by_seed.values()], metrics)
+    begun = list({run.folder: run for by_seed in runs.values() for run in by_seed.values()}.values())
+    costs = {run.folder: run.costs for run in begun}
+    for run in begun:
+        if run.done:
+            metrics[run.folder]["cost"] |= _sampling(run, begun, costs)
     # Who took the original's answers over has hardly any cost of its own for them.
-    made = max(folders, key=lambda folder: _seconds(metrics[folder]["cost"], BEFORE))
+    made = max(costs.values(), key=lambda cost: sum(cost[phase]["seconds"] for phase in _of(cost, BEFORE)))
     return {
-        "run": {**about, **_made_with(folders[0], metrics[folders[0]]["run"])},
+        "run": {**about, **_made_with(folders[0], metrics[folders[0]]["run"]), "row_tokens": _row_tokens(folders)},
         "entries": [_entry(name, entry, runs[name]) for name, entry in entries.items()],
-        "original": _measured(metrics[made], BEFORE)
+        "original": _measured({**metrics[folders[0]], "cost": made}, BEFORE)
         | {"guard": [], "steps": None, "best_step": None, "looks": [], "curve": []},
         "results": {
             name: {str(seed): _result(run, metrics[run.folder]) for seed, run in by_seed.items()}
@@ -70,8 +74,9 @@ def collect(
     }
 
 
-def _seconds(cost: Mapping[str, Mapping[str, float]], model: str) -> float:
-    return sum(part.get("seconds", 0.0) for phase, part in cost.items() if phase.endswith(model))
+def _of(cost: Mapping[str, Any], model: str) -> list[str]:
+    """The phases that were about this model: what is measured of the original, and all the rest."""
+    return [phase for phase in cost if phase.endswith(f" {BEFORE}") == (model == BEFORE)]
 
 
 def _made_with(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,21 +86,27 @@ def _made_with(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _row_tokens(folders: Sequence[Path]) -> dict[str, float]:
+    """Mean lengths of training rows over the runs that have rows of that kind."""
+    found: dict[str, list[float]] = {}
+    for folder in folders:
+        for key, value in read_json(folder / "trained.json").get("row_tokens", {}).items():
+            found.setdefault(key, []).append(value)
+    return {key: round(sum(values) / len(values), 1) for key, values in found.items()}
+
+
 def _entry(name: str, entry: Entry, runs: Mapping[int, Run]) -> dict[str, Any]:
     recipe = next(iter(runs.values())).recipe
     row: dict[str, Any] = {"name": name, "title": entry.title, "family": entry.family, "method": recipe.method.name}
-    return row | {"group": entry.group, "x": entry.x}
+    return row | {"group": entry.group, "x": entry.x, "guard": recipe.training.guard}
 
 
-def _share_sampling(runs: Sequence[Run], metrics: Mapping[Path, Any]) -> None:
-    """Set what sampling the answers to unlearn and keep cost to what it cost the run that did it; the others took them over."""
-    for run in runs:
-        same = [
-            r for r in runs if (r.recipe.data, r.recipe.training.steps) == (run.recipe.data, run.recipe.training.steps)
-        ]
-        phases = [cost["sample"] for r in same if "sample" in (cost := metrics[r.folder]["cost"])]
-        if phases:
-            metrics[run.folder]["cost"]["sample"] = max(phases, key=lambda phase: phase.get("seconds", 0.0))
+def _sampling(run: Run, runs: Sequence[Run], costs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+    """What sampling the answers to unlearn and to keep cost the one of ``runs`` that did it for ``run`` and its like."""
+    wanted = (run.recipe.data, run.recipe.training.steps)
+    same = [other for other in runs if (other.recipe.data, other.recipe.training.steps) == wanted]
+    phases = [costs[other.folder]["sample"] for other in same if "sample" in costs[other.folder]]
+    return {"sample": max(phases, key=lambda phase: phase["seconds"])} if phases else {}
 
 
 def _result(run: Run, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +135,7 @@ def _measured(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
         "suites": [{key: value for key, value in row.items() if key != "model"} for row in rows],
         "utility": metrics["utility"].get(model, {}),
         "further": metrics.get("further", {}).get(model, {}),
-        "cost": {phase: part for phase, part in metrics["cost"].items() if phase.endswith(BEFORE) == (model == BEFORE)},
+        "cost": {phase: metrics["cost"][phase] for phase in _of(metrics["cost"], model)},
     }
 
 

@@ -63,3 +63,19 @@ class Plan(Dataset[MicroBatch]):
     def rows(self) -> list[Row]:
         """Every row that training will see, once."""
         return list({row.key: row for micro in self.micro for row in micro.rows}.values())
+
+    def lengths(self, blank: int) -> dict[str, float]:
+        """Mean tokens of the rows that training will see: ``typed`` prompts; of rows with image slots ``beside`` (their prompt
+        without the slots) and ``words`` (slots up to the last word; a picture has none); ``answers`` of one row. What no row has is absent.
+        """
+        found: dict[str, list[int]] = {"typed": [], "beside": [], "words": [], "answers": []}
+        for row in (row for micro in self.micro for row in micro.rows):
+            found["answers"].append(sum(len(target.ids) for target in row.targets))
+            if not row.slots:
+                found["typed"].append(len(row.prompt))
+                continue
+            found["beside"].append(len(row.prompt) - len(row.slots))
+            if not row.picture:
+                spoken = [place for place, slot in enumerate(row.slots, 1) if row.prompt[slot] != blank]
+                found["words"].append(max(spoken, default=0))
+        return {key: sum(values) / len(values) for key, values in found.items() if values}

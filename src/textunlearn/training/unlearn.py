@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Unlearned:
         vision_hash: of everything outside the language model, the same before and after.
         tokens: seen in training, over all sittings.
         flops: of the training steps, over all sittings.
+        row_tokens: mean lengths of the rows (`Plan.lengths`).
         factor: how far the adapter goes from the original to the trained model (`training.interpolate`).
     """
 
@@ -57,6 +58,7 @@ class Unlearned:
     tokens: int
     factor: float = 1.0
     flops: int = 0
+    row_tokens: dict[str, float] = field(default_factory=dict)
 
 
 def unlearn(

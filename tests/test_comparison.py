@@ -346,11 +346,10 @@ def finished(reader_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         }
         write_text(place / "small.yaml", yaml.safe_dump(data, sort_keys=False))
         patch.setattr(runs, "COMMAND", (sys.executable, CHILD))
-        _no_page(patch)
         for request in ({}, {"seeds": (1,), "only": ("two",)}):
             asked = Request(str(place / "small.yaml"), out=place / "out", jobs=2, **request)  # type: ignore[arg-type]
             comparing = Compare(asked, job_run.quiet())
-            comparing.run()
+            assert comparing.run().is_file()
             comparing.close()
             assert comparing.failures == [], comparing.failed
     return place
@@ -436,11 +435,13 @@ def test_asr_inside_and_outside_the_topics_trained_on(finished: Path) -> None:
 
 
 def test_sampling_costs_each_entry_what_it_cost_the_run_that_did_it(tmp_path: Path) -> None:
-    made = [Run(tmp_path / name, Recipe(name=name)) for name in ("a", "b")]
-    costs = {"a": {"sample": {"seconds": 90.0}}, "b": {"sample": {"seconds": 0.1}}}
-    metrics = {run.folder: {"cost": costs[run.recipe.name]} for run in made}
-    collect._share_sampling(made, metrics)
-    assert [metrics[run.folder]["cost"]["sample"]["seconds"] for run in made] == [90.0, 90.0]
+    a, b, c = (Run(tmp_path / name, Recipe(name=name, seed=seed)) for name, seed in (("a", 0), ("b", 1), ("c", 0)))
+    other = Run(tmp_path / "d", Recipe.parse({"data": {"max_harmful": 9}}, ""))
+    costs = {run.folder: {"sample": {"seconds": s}} for run, s in ((a, 90.0), (b, 0.1), (other, 400.0))}
+    costs[c.folder] = {}
+    runs = [a, b, c, other]
+    assert [collect._sampling(run, runs, costs)["sample"]["seconds"] for run in runs] == [90.0, 90.0, 90.0, 400.0]
+    assert collect._sampling(c, [c], costs) == {}
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:

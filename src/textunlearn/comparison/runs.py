@@ -66,11 +66,16 @@ class Run:
         )
 
     @property
+    def costs(self) -> dict[str, Any]:
+        """What its steps have cost so far."""
+        path = self.folder / "cost.json"
+        return read_json(path) if path.exists() else {}
+
+    @property
     def seconds(self) -> float:
         """What a finished run took, without what others take over from it; 0 where that is not known."""
-        path = self.folder / "cost.json"
-        costs = read_json(path) if path.exists() else {}
-        return sum(cost.get("seconds", 0.0) for phase, cost in costs.items() if not phase.endswith(BEFORE))
+        apart = ("sample", "reference", "vision")  # the first is taken over, the others are part of training
+        return sum(cost["seconds"] for step, cost in self.costs.items() if step not in apart and BEFORE not in step)
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console, original: Sequence
                 while waiting and len(running) < jobs and (not running or any(run.has_original for run in sources)):
                     run = waiting.pop(0)
                     take_over(sources, run)
-                    console.log(f"{run.folder} begins; its progress goes to {run.log}", markup=False, highlight=False)
+                    _say(console, f"{run.folder} begins; its progress goes to {run.log}")
                     running[run] = (_start(run, jobs), time.monotonic())
                 time.sleep(PAUSE)
                 for run, (process, began) in list(running.items()):
@@ -125,12 +130,16 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console, original: Sequence
                     if code:
                         failures.append(Failure(run, code, last_words(run.log)))
                     said = "is done" if not code else f"failed: {failures[-1].sentence}"
-                    console.log(f"{run.folder} {said}", markup=False, highlight=False)
+                    _say(console, f"{run.folder} {said}")
                 board.show(len(waiting), [began for _, began in running.values()], len(failures), jobs)
         except BaseException:
             _stop([process for process, _ in running.values()])
             raise
     return failures
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _start(run: Run, jobs: int) -> subprocess.Popen[bytes]:

@@ -175,7 +175,7 @@ def test_runs_and_comparisons_are_told_apart(tmp_path: Path) -> None:
     assert "comparison" not in recipes.names() and recipes.comparisons()[0] == "comparison"
     with pytest.raises(UserError, match="use `textunlearn compare comparison`"):
         recipes.read("comparison")
-    with pytest.raises(UserError, match=r"use `textunlearn run .*quickstart\.yaml`"):
+    with pytest.raises(UserError, match=r"quickstart\.yaml describes one run.*use `textunlearn run`"):
         Comparison.read(recipes.find("quickstart"))
     assert not recipes.is_comparison(tmp_path / "nothing")
 

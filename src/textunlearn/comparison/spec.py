@@ -52,7 +52,7 @@ class Comparison(Part):
     def parse(cls, data: Any, where: str) -> Comparison:
         """Checked comparison; UserError naming the first bad key (``where``: the file, for the message)."""
         if isinstance(data, dict) and "entries" not in data:
-            raise UserError(f"{where} describes one run, not a comparison (no entries); use `textunlearn run {where}`")
+            raise UserError(f"{where} describes one run, not a comparison (it has no entries); use `textunlearn run`")
         if not isinstance(data, dict):
             raise UserError(f"{where} does not hold a comparison: expected keys such as name, title, base, entries")
         try:

@@ -52,6 +52,12 @@ def test_targets(reader: Vlm) -> None:
             assert kept.role == "benign" and len(kept.ids) == 4
 
 
+def test_slot_rows_under_an_empty_typed_prompt(reader: Vlm) -> None:
+    bare = {row.prompt[row.slots[-1] + 1 :] for row in build(reader, share=1, neutral=False)["ordinary"]}
+    varied = {row.prompt[row.slots[-1] + 1 :] for row in build(reader, share=1)["ordinary"]}
+    assert len(bare) == 1 and len(varied) > 1 and bare < varied
+
+
 def test_each_prompt_has_its_own_answer(reader: Vlm) -> None:
     expected = {
         (p.kind, tuple(reader.prompt_ids(p.text)), encode(reader, ANSWERS[p.id])[:20]) for p in PROMPTS["harmful"]

@@ -298,7 +298,7 @@ class Job:
                 JUDGES.get(spec.judge)(),
                 knowledge=spec.knowledge,
                 shallowness=spec.shallowness,
-                seed=self.recipe.seed,
+                seed=0 if model == BEFORE else self.recipe.seed,  # no seed changes the original model
                 progress=progress.set,
                 batch_size=self._batch(),
             )

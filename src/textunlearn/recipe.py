@@ -107,6 +107,9 @@ class SlotSpec(Part):
         description="share of slot rows with a random number of the blanks after the words left out: cheaper",
     )
     noise: float = Field(0.0, ge=0, description="Gaussian noise on slot embeddings, in units of their mean norm")
+    neutral: bool = Field(
+        True, description="under one of several neutral typed prompts, the empty one among them; false: always the empty one"
+    )
 
 
 class PictureSpec(Part):

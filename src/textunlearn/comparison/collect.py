@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textunlearn.comparison.runs import Run
+from textunlearn.comparison.runs import ROWS, Run
 from textunlearn.comparison.spec import Entry
 from textunlearn.data.safe_answers import topic_of
 from textunlearn.errors import UserError
@@ -52,7 +52,7 @@ def collect(
     costs = {run.folder: run.costs for run in begun}
     for run in begun:
         if run.done:
-            metrics[run.folder]["cost"] |= _sampling(run, begun, costs)
+            metrics[run.folder]["cost"] |= _shared(run, begun, costs)
     # Who took the original's answers over has hardly any cost of its own for them.
     made = max(costs.values(), key=lambda cost: sum(cost[phase]["seconds"] for phase in _of(cost, BEFORE)))
     return {
@@ -101,12 +101,21 @@ def _entry(name: str, entry: Entry, runs: Mapping[int, Run]) -> dict[str, Any]:
     return row | {"group": entry.group, "x": entry.x, "guard": recipe.training.guard}
 
 
-def _sampling(run: Run, runs: Sequence[Run], costs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
-    """What sampling the answers to unlearn and to keep cost the one of ``runs`` that did it for ``run`` and its like."""
-    wanted = (run.recipe.data, run.recipe.training.steps)
-    same = [other for other in runs if (other.recipe.data, other.recipe.training.steps) == wanted]
-    phases = [costs[other.folder]["sample"] for other in same if "sample" in costs[other.folder]]
-    return {"sample": max(phases, key=lambda phase: phase["seconds"])} if phases else {}
+def _shared(run: Run, runs: Sequence[Run], costs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+    """What ``run`` needed and may have taken over, at the cost of the one of ``runs`` that made it: the sampled answers; image
+    features and the original's states at the same rows."""
+    out = {}
+    for phase, parts in (("sample", ("data",)), *((phase, ROWS) for phase in ("vision", "reference"))):
+        same = [
+            costs[other.folder][phase]
+            for other in runs
+            if phase in costs[other.folder]
+            and other.recipe.training.steps == run.recipe.training.steps
+            and all(getattr(other.recipe, part) == getattr(run.recipe, part) for part in parts)
+        ]
+        if same:
+            out[phase] = max(same, key=lambda cost: cost["seconds"])
+    return out
 
 
 def _result(run: Run, metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,11 @@ OF_THE_ORIGINAL = (
     f"{further.FOLDER}/relearning_{BEFORE}.json",
     "model.json",  # so that a run whose model has changed since is refused
 )
-"""What a run can take over from another, since it is filed by what was asked and no training changes it. Not the states and image
-features that training refers to: they are part of what a method costs."""
+"""What a run can take over from another, since it is filed by what was asked and no training changes it."""
+BEFORE_TRAINING = ("reference.safetensors", "features.safetensors")
+"""What training computes of the original model for its rows, once; taken over from a run that has the same rows."""
+ROWS = ("seed", "data", "slots", "pictures")
+"""Parts of a recipe that decide its training rows."""
 BY_MODEL = (further.NAME, "utility.json")
 """Files that hold a part a model, of which the original's can be taken over."""
 PAUSE, PATIENCE = 0.2, 30.0
@@ -188,8 +191,7 @@ def take_over(sources: Sequence[Run], run: Run) -> None:
         and other.recipe.evaluation.max_new_tokens == recipe.evaluation.max_new_tokens
         and other.has_original
     ]
-    parts = ("seed", "data", "slots", "pictures")
-    ready.sort(key=lambda other: [getattr(other.recipe, part) == getattr(recipe, part) for part in parts], reverse=True)
+    ready.sort(key=lambda other: [getattr(other.recipe, part) == getattr(recipe, part) for part in ROWS], reverse=True)
     for file in OF_THE_ORIGINAL:
         target = run.folder / file
         for other in ready:
@@ -202,6 +204,13 @@ def take_over(sources: Sequence[Run], run: Run) -> None:
             if (other.folder / file).exists() and not (file.startswith("data/") and lengths_differ):
                 with atomic(target) as temporary:
                     shutil.copyfile(other.folder / file, temporary)
+    same = [o for o in ready if all(getattr(o.recipe, part) == getattr(recipe, part) for part in ROWS)]
+    for file in BEFORE_TRAINING:
+        # the largest knows the states of most roles and layers; what it lacks is computed
+        sizes = [(path.stat().st_size, path) for other in same if (path := other.folder / file).exists()]
+        if sizes and not (run.folder / file).exists():
+            with atomic(run.folder / file) as temporary:
+                shutil.copyfile(max(sizes)[1], temporary)
     for file in BY_MODEL:
         target = run.folder / file
         measured = next(filter(None, (_part(other.folder / file) for other in ready)), None)

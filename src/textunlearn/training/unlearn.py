@@ -31,7 +31,6 @@ from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapt
 from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
 
-
 BEFORE_TRAINING = "before_training.json"
 """Seconds and FLOPs of what is computed once before the steps: image features (``vision``), the original's states (``reference``)."""
 
@@ -103,10 +102,11 @@ def unlearn(
         with _counted(before, "vision") as cost, bar(console, "image features", len(pictures)) as progress:
             features = picture_features(vlm, pictures, folder / "features.safetensors", progress.add)
             cost["pictures"] = len(pictures)
-    with _counted(before, "reference"), bar(console, "reference states", len(seen)) as progress:
+    known = [row for row in seen if any(target.role in method.reference for target in row.targets)]
+    with _counted(before, "reference"), bar(console, "reference states", len(known)) as progress:
         reference = reference_states(
             vlm,
-            seen,
+            known,
             folder / "reference.safetensors",
             progress.add,
             roles=method.reference,

@@ -52,6 +52,7 @@ def of_the_best(summary: Summary) -> list[Bar]:
     rise = None if broken is None or before is None else max(0.0, broken - before)
     return [
         *bars,
+        at_most(f"{row.name}: broken", broken, 0.01),
         at_most(f"{row.name}: broken, over the original's", rise, 0.01),
         at_most(f"{row.name}: perplexity, times the original's", row.mean("perplexity_ratio"), 1.08),
     ]
@@ -72,7 +73,7 @@ def of_the_slots(summary: Summary) -> list[Bar]:
         shares = []
         for name, label in HALVED:
             before, after = rate(plain, name, label), rate(slots, name, label)
-            share = None if after is None or before is None else after / before if before else float(after > 0)
+            share = None if after is None or not before else after / before  # of nothing there is no half
             shares.append(share)
             out.append(at_most(f"{method}: {label} {name}, slots by plain", share, 0.5))
         halved += all(share is not None and share <= 0.5 for share in shares)

@@ -33,12 +33,17 @@ BASE = (
     "data.validation=48",
 )
 GRID: dict[str, list[dict[str, float]]] = {
-    "dpo": [{}, {"preference": 5}, {"preference": 5, "beta": 0.3}],  # first: the others take its reference states over
+    "dpo": [
+        {},
+        {"preference": 5},
+        {"preference": 5, "beta": 0.3},
+        {"preference": 20},
+    ],  # first: the others take its reference states over
     "textual_unlearning": [{}, {"harm": 1.6}],
     "npo": [{"harm": 0.2}, {"harm": 0.05}],
-    "simnpo": [{}, {"harm": 3}],
-    "safe_unlearning": [{}, {"safe": 1.5, "utility": 3}],
-    "sft": [{}, {"utility": 3}],
+    "simnpo": [{"harm": 1}, {"harm": 3}],
+    "safe_unlearning": [{}, {"safe": 1.5, "utility": 3}, {"harm": 1, "safe": 1.5}],
+    "sft": [{}, {"utility": 3}, {"safe": 3}],
     "rmu": [{}, {"harm": 0.3}],
     "rerouting": [{}, {"harm": 5}],
 }

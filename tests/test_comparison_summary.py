@@ -202,6 +202,17 @@ def test_transfer(after: dict[str, float], verdict: str, words: str) -> None:
     assert verdict == OPEN or "n\u00a0=\u00a0100 and 200 a seed, 1 seed" in found.text
 
 
+def test_transfer_is_open_where_few_cases_leave_room_for_a_gap() -> None:
+    found = claim("transfer", one(typography=0.1, n=10))
+    assert found.verdict == OPEN and "cannot be ruled out" in found.text
+
+
+def test_a_fluent_wreck_decides_nothing() -> None:
+    results = {"published": result(ratio=50.0), "bounded": result()}
+    found = claim("under_8", comparison([PUBLISHED, BOUNDED], results))
+    assert found.verdict == HOLDS and found.text.startswith("bounded") and "published broke" in found.text
+
+
 def test_transfer_needs_an_attack_that_works_before() -> None:
     weak = result(ORIGINAL, typography=0.05)
     found = claim("transfer", comparison([BOUNDED], {"bounded": result()}, original=weak))
@@ -270,6 +281,7 @@ PICTURES = entry("pictures", "pictures", "textual_unlearning")
         ({}, {}, HOLDS, "In no pair"),
         ({"typography": 0.02}, {"typography": 0.0}, HOLDS, "within the intervals"),
         ({"typography": 0.5}, {}, FAILS, "a clear benefit to: pictures"),
+        ({"typography": 0.1, "n": 10}, {"n": 10}, OPEN, "cannot be ruled out for pictures"),
         ({"typography": 0.5}, {"xstest": 0.9, "ordinary": 0.9}, HOLDS, "In no pair"),
         ({}, {"broken": 0.3}, OPEN, "left out"),
     ],

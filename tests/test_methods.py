@@ -98,7 +98,7 @@ def test_distillation() -> None:
     assert METHODS.get("distillation")().loss(batch).item() == pytest.approx(_kl().mean(), rel=1e-5)
 
 
-BARE = {"safe": 0, "utility": 0}
+BARE = {"harm": 1, "safe": 0, "utility": 0}
 """The harm term on its own."""
 
 

@@ -108,7 +108,8 @@ class SlotSpec(Part):
     )
     noise: float = Field(0.0, ge=0, description="Gaussian noise on slot embeddings, in units of their mean norm")
     neutral: bool = Field(
-        True, description="under one of several neutral typed prompts, the empty one among them; false: always the empty one"
+        True,
+        description="under one of several neutral typed prompts, the empty one among them; false: always the empty one",
     )
 
 
@@ -146,7 +147,7 @@ class TrainingSpec(Part):
     )
     full: bool = Field(False, description="train the layers' own weights instead of LoRA")
     adversarial: float = Field(
-        0.0, ge=0, description="latent adversarial noise on harmful prompts, in mean norms of their embeddings"
+        0.0, ge=0, description="latent adversarial noise on harmful prompts, in norms of each token's embedding"
     )
     validate_every: int = Field(110, ge=1)
     guard: bool = Field(
@@ -218,6 +219,7 @@ class Recipe(Part):
 
     def check(self, where: str) -> None:
         """Refuse combinations that cannot work, before any work starts."""
+        from textunlearn.data.safe_answers import topics
         from textunlearn.evaluation.suites import chosen
         from textunlearn.judges import JUDGES
         from textunlearn.methods import METHODS
@@ -228,6 +230,10 @@ class Recipe(Part):
                     raise UserError(
                         f"{where}: data.{kind}.{number}: {source.title} is a test set and must not be trained on; choose another source"
                     )
+        known = [topic.name for topic in topics()]
+        for topic in self.data.topics:
+            if topic not in known:
+                raise UserError(f"{where}: data.topics: there is no topic {topic!r}; choose from {', '.join(known)}")
         METHODS.get(self.method.name)(**self.method.settings)
         JUDGES.get(self.evaluation.judge)
         try:

@@ -15,6 +15,8 @@ from textunlearn.evaluation.metrics import read_metrics
 from textunlearn.evaluation.statistics import Rate
 from textunlearn.files import read_json, read_records
 from textunlearn.job import AFTER, BEFORE
+from textunlearn.methods import METHODS
+from textunlearn.recipe import Recipe
 from textunlearn.records import Case, Verdict
 
 NAME = "comparison.json"
@@ -52,6 +54,7 @@ def collect(
     costs = {run.folder: run.costs for run in begun}
     for run in begun:
         if run.done:
+            _apart(metrics[run.folder]["cost"])
             metrics[run.folder]["cost"] |= _shared(run, begun, costs)
     # Who took the original's answers over has hardly any cost of its own for them.
     made = max(costs.values(), key=lambda cost: sum(cost[phase]["seconds"] for phase in _of(cost, BEFORE)))
@@ -98,7 +101,20 @@ def _row_tokens(folders: Sequence[Path]) -> dict[str, float]:
 def _entry(name: str, entry: Entry, runs: Mapping[int, Run]) -> dict[str, Any]:
     recipe = next(iter(runs.values())).recipe
     row: dict[str, Any] = {"name": name, "title": entry.title, "family": entry.family, "method": recipe.method.name}
-    return row | {"group": entry.group, "x": entry.x, "guard": recipe.training.guard}
+    return row | {"group": entry.group, "x": entry.x, "guard": recipe.training.guard, "bounded": _bounded(recipe)}
+
+
+def _bounded(recipe: Recipe) -> bool:
+    """Whether the loss stops pulling at some point; only ascent without a ceiling does not."""
+    method = METHODS.get(recipe.method.name)(**recipe.method.settings)
+    return getattr(method, "ceiling", 0.0) is not None
+
+
+def _apart(cost: dict[str, Any]) -> None:
+    """Training's seconds without those of the image features and the original's states, which stand apart."""
+    own = sum(cost.get(phase, {}).get("seconds", 0.0) for phase in ("vision", "reference"))
+    if "train" in cost:
+        cost["train"] = {**cost["train"], "seconds": round(max(0.0, cost["train"]["seconds"] - own), 1)}
 
 
 def _shared(run: Run, runs: Sequence[Run], costs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
@@ -130,7 +146,10 @@ def _result(run: Run, metrics: Mapping[str, Any]) -> dict[str, Any]:
             for row in log
             if "validation" in row
         ],
-        "curve": _thinned([{"step": r["step"], **{key: r.get(key) for key in LOGGED}} for r in log if "loss" in r]),
+        "curve": _thinned(
+            [{"step": r["step"], **{key: r.get(key) for key in LOGGED}} for r in log if "loss" in r],
+            run.recipe.training.steps,
+        ),
     }
     if topics := run.recipe.data.topics:
         result["coverage"] = _coverage(folder, metrics["run"]["judge"], topics)
@@ -156,11 +175,10 @@ def _log(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is not JSON lines: {error}; remove its run folder to make the run anew") from None
 
 
-def _thinned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """At most `POINTS` of ``rows``, spread evenly, the first and the last among them."""
-    if len(rows) <= POINTS:
-        return list(rows)
-    return [rows[round(i * (len(rows) - 1) / (POINTS - 1))] for i in range(POINTS)]
+def _thinned(rows: Sequence[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
+    """About `POINTS` of ``rows`` at the same steps in every run of ``steps`` steps, and the last one."""
+    stride = max(1, round(steps / POINTS))
+    return [row for row in rows if row["step"] % stride == 0 or row is rows[-1] or row is rows[0]]
 
 
 def _coverage(folder: Path, judge: str, topics: Collection[str]) -> dict[str, Any]:

@@ -211,9 +211,10 @@ def take_over(sources: Sequence[Run], run: Run) -> None:
         if sizes and not (run.folder / file).exists():
             with atomic(run.folder / file) as temporary:
                 shutil.copyfile(max(sizes)[1], temporary)
+    alike = [other for other in ready if other.recipe.evaluation == recipe.evaluation]  # measured on the same cases
     for file in BY_MODEL:
         target = run.folder / file
-        measured = next(filter(None, (_part(other.folder / file) for other in ready)), None)
+        measured = next(filter(None, (_part(other.folder / file) for other in alike)), None)
         if measured and not target.exists():
             write_json(target, {BEFORE: measured})
 

@@ -39,6 +39,7 @@ class Row:
         relearning: "harmless" and "harmful" -> (steps of fine-tuning, unsafe answers then).
         curves: broken, kl, harm_nll -> (step, mean over the seeds that have it).
         guard: what guards did, by seed; ``guarded``: whether they were on, None where the file does not say.
+        bounded: whether the loss itself stops ascent; None likewise.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Row:
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     guard: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)
     guarded: bool | None = None
+    bounded: bool | None = None
 
     def rate(self, group: str, label: str = "") -> Pooled | None:
         """The rate of ``label`` (default: the group's headline) over a group; None where not measured."""
@@ -136,6 +138,7 @@ def _row(entry: Mapping[str, Any], results: Mapping[str, Any]) -> Row:
         as_number(entry.get("x")),
         tuple(found),
         guarded=entry.get("guard") if isinstance(entry.get("guard"), bool) else None,
+        bounded=entry.get("bounded") if isinstance(entry.get("bounded"), bool) else None,
     )
     tables = [{suite["suite"]: suite for suite in result.get("suites") or ()} for result in seeds]
     names = list(dict.fromkeys(name for table in tables for name in table))

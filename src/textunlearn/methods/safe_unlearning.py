@@ -3,7 +3,8 @@
     L = alpha L_harm + theta CE(y_safe | x_harm) + CE(y_benign | x_benign)
     L_harm = - (2 / beta) E[ log sigmoid( - beta log( p_current(y | x) / p_original(y | x) ) ) ]
 
-with alpha 0.3, theta 0.5, beta 1, and the log-ratio a mean over the answer's tokens. The general answers are the original model's own.
+with alpha 0.3, theta 0.5, beta 1, and the log-ratio a mean over the answer's tokens (the authors' code leaves the factor 2 / beta
+out, which at beta 1 is half the weight). The general answers are the original model's own.
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ BEGUN = 8
 def slot_request(vlm: Vlm, text: str, slots: SlotSpec, rng: random.Random) -> tuple[list[int], list[int]]:
     """``text`` in the image slots under a neutral typed prompt: ids and slot positions."""
     words = misread(drawn(text, rng), slots.misread * rng.random() * 2, rng)
-    return vlm.slot_prompt(rng.choice(NEUTRAL) if slots.neutral else "", vlm.tokenizer.encode(words, add_special_tokens=False))
+    return vlm.slot_prompt(
+        rng.choice(NEUTRAL) if slots.neutral else "", vlm.tokenizer.encode(words, add_special_tokens=False)
+    )
 
 
 def fewer_blanks(prompt: list[int], where: list[int], blank: int, rng: random.Random) -> tuple[list[int], list[int]]:

@@ -69,13 +69,19 @@ def shared_prefix(rows: Sequence[Row]) -> int:
 
 
 def pack(
-    rows: Sequence[Row], pad: int, sequences: int | None = None, features: Mapping[str, Tensor] | None = None
+    rows: Sequence[Row],
+    pad: int,
+    sequences: int | None = None,
+    features: Mapping[str, Tensor] | None = None,
+    prefix: int | None = None,
 ) -> Packed:
     """Pack ``rows`` (at least one), in ``sequences`` sequences or as many as keep each near 256 tokens.
 
-    ``features``: image features by `Row.picture`, ``(slots, hidden)`` each, for rows that have one.
+    Args:
+        features: image features by `Row.picture`, ``(slots, hidden)`` each, for rows that have one.
+        prefix: how many tokens all prompts are known to share; None: as many as these rows do.
     """
-    prefix = shared_prefix(rows)
+    prefix = shared_prefix(rows) if prefix is None else prefix
     sizes = [len(row.prompt) - prefix + sum(len(t.ids) - 1 for t in row.targets) for row in rows]
     count = min(len(rows), sequences or max(1, round(sum(sizes) / 256)))
     bins: list[list[int]] = [[] for _ in range(count)]

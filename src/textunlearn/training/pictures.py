@@ -59,7 +59,6 @@ def picture_features(
 
     UserError for a model that gives its language model more of a picture than embeddings in a row.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
@@ -91,7 +90,7 @@ def picture_features(
             progress(len(some))
     if missing:
         with atomic(path) as temporary:
-            save_file({name: value.contiguous().to(torch.float32) for name, value in known.items()}, temporary)
+            save_file({name: value.contiguous() for name, value in known.items()}, temporary)
     like: Any = vlm.embed.weight
     return {wanted[name]: value.to(like.dtype) for name, value in known.items()}
 

@@ -17,7 +17,7 @@ from textunlearn.methods import Answers, Method
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.optimizer import MasterAdamW
-from textunlearn.training.packing import LAST, Packed, answer_states, pack
+from textunlearn.training.packing import LAST, Packed, answer_states, pack, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
 from textunlearn.vlm.load import Vlm
@@ -100,7 +100,7 @@ class UnlearningTrainer(Trainer):
     Args:
         reference: hidden states of the original model at the answers (see `reference_states`).
         noise: random noise in the image slots (see `answer_states`).
-        adversarial: length of the latent adversarial noise on harmful prompts, in mean norms of their embeddings; 0 = none.
+        adversarial: length of the latent adversarial noise on harmful prompts, in norms of each token's embedding; 0 = none.
         features: image features of rows with pictures.
     """
 
@@ -123,6 +123,8 @@ class UnlearningTrainer(Trainer):
     ) -> None:
         self.vlm, self.method, self.plan, self.reference = vlm, method, plan, reference
         self.adversarial, self.features = adversarial, features
+        # Noise must fall on the same tokens however a step is cut, so what is shared is what all rows of the training share.
+        self.prefix = shared_prefix(plan.rows()) if adversarial else None
         self.tokens = 0
         self.positions = 0  # with padding: what is computed
         self.counted = {"flops": 0, "positions": 0}  # in the steps whose FLOPs are counted
@@ -189,7 +191,7 @@ class UnlearningTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         micro: MicroBatch = inputs["micro"]
-        packed = pack(micro.rows, self.vlm.blank_id, features=self.features).to(self.vlm.device)
+        packed = pack(micro.rows, self.vlm.blank_id, features=self.features, prefix=self.prefix).to(self.vlm.device)
         self.tokens += packed.tokens
         self.positions += packed.input_ids.numel()
         shift = self.worst_shift(model, micro, packed) if self.adversarial else None
@@ -215,7 +217,7 @@ class UnlearningTrainer(Trainer):
         signs = {"harmful": 1.0, "safe": -1.0}
         loss = sum(sign * answers.nll(role).sum() for role, sign in signs.items() if role in answers.logits)  # type: ignore[arg-type, index]
         (slope,) = torch.autograd.grad(loss, shift)  # type: ignore[arg-type]
-        length = embeds[chosen.squeeze(-1)].norm(dim=-1).mean() * self.adversarial
+        length = embeds.norm(dim=-1, keepdim=True) * self.adversarial
         return -length * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12) * chosen
 
     def answers(self, micro: MicroBatch, packed: Packed, hidden: Mapping[int, Tensor]) -> Answers:
@@ -276,7 +278,7 @@ def load_adapter(vlm: Vlm, folder: Path) -> None:
     from safetensors.torch import load_file
 
     result: Any = set_peft_model_state_dict(vlm.model, load_file(folder / "adapter_model.safetensors"))
-    missing = [key for key in result.missing_keys if "lora_" in key]
+    missing = [key for key in result.missing_keys if "lora_" in key or "modules_to_save" in key]
     if missing or result.unexpected_keys:
         first = (missing or result.unexpected_keys)[0]
         raise UserError(f"the adapter in {folder} does not belong to this model (key {first} does not match)")

@@ -152,7 +152,9 @@ def unlearn(
         raise UserError(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
-    return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops)
+    return Unlearned(
+        best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops, plan.lengths(vlm.blank_id)
+    )
 
 
 def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:

@@ -216,6 +216,8 @@ class Watch(TrainerCallback):
         else:
             return
         control.should_training_stop = True
+        if self.best_look is None and math.isfinite(entry["loss"]):
+            self._look(state.global_step)  # stopped before the first look: what is there is kept, if it is sound
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = state.global_step

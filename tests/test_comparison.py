@@ -305,6 +305,14 @@ def test_answers_are_taken_over_from_the_likeliest_run_only(tmp_path: Path) -> N
         apart = Run(tmp_path / f"apart-{len(str(changes))}", Recipe.parse(changes, ""))
         take_over([other_seed], apart)
         assert told(apart) == ["", ""]
+    write_text(other_seed.folder / "reference.safetensors", "much more of another seed's rows")
+    write_text(same_seed.folder / "reference.safetensors", "of the same rows")
+    rows = Run(tmp_path / "rows", Recipe.parse({"seed": 2, "method": {"name": "dpo"}}, ""))
+    take_over([other_seed, same_seed], rows)
+    assert (rows.folder / "reference.safetensors").read_text() == "of the same rows"
+    elsewhere = Run(tmp_path / "elsewhere", Recipe.parse({"seed": 2, "evaluation": {"limit": 3}}, ""))
+    take_over([same_seed], elsewhere)
+    assert not (elsewhere.folder / "utility.json").exists(), "what was measured on other cases is no use"
     write_text(same_seed.folder / "answers/before.jsonl", "changed")
     take_over([same_seed], run)
     assert told(run)[0] == "same", "what is there is not replaced"

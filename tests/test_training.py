@@ -69,6 +69,7 @@ def train(
     stop_at: int | None = None,
     resume: bool = False,
     method: str = "textual_unlearning",
+    adversarial: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Train an adapter on a fresh ``vlm``; the log, one entry a step."""
     rows = pools(vlm)
@@ -82,7 +83,9 @@ def train(
     plan = Plan(rows, {"harmful": 2, "ordinary": 3}, steps, accumulate, seed=3)
     spec = TrainingSpec(steps=steps, accumulate=accumulate, lr=1e-2, validate_every=2)
     log = Log()
-    trainer = UnlearningTrainer(vlm, loss, plan, reference, spec, folder / "trainer", callbacks=[log])
+    trainer = UnlearningTrainer(
+        vlm, loss, plan, reference, spec, folder / "trainer", adversarial=adversarial, callbacks=[log]
+    )
     if stop_at is not None:
 
         class Kill(TrainerCallback):
@@ -172,13 +175,24 @@ def test_adversarial_noise_brings_harmful_answers_back(clip_folder: Path, tmp_pa
     shift = trainer.worst_shift(module, plan[0], packed)
     assert shift is not None
     harmful = torch.isin(packed.row, torch.tensor([i for i, row in enumerate(plan[0].rows) if row.kind == "harmful"]))
-    norms = vlm.embed(packed.input_ids)[harmful].norm(dim=-1).mean()
-    torch.testing.assert_close(shift[harmful].norm(dim=-1), (0.2 * norms).expand(int(harmful.sum())), rtol=1e-4, atol=0)
+    norms = vlm.embed(packed.input_ids)[harmful].norm(dim=-1)
+    torch.testing.assert_close(shift[harmful].norm(dim=-1), 0.2 * norms, rtol=1e-4, atol=0)
     assert shift[~harmful].abs().sum() == 0, "harmless prompts and all answers stay as they are"
     with torch.no_grad():
         before, after = (trainer.answers(plan[0], packed, module(packed, s)) for s in (None, shift))
     assert after.nll("harmful").sum() < before.nll("harmful").sum()
     assert after.nll("safe").sum() > before.nll("safe").sum()
+
+
+def test_adversarial_noise_does_not_depend_on_how_a_step_is_cut(clip_folder: Path, tmp_path: Path) -> None:
+    logs = []
+    for accumulate in (1, 5):
+        vlm = tiny.loaded(clip_folder)
+        logs.append(train(vlm, tmp_path / str(accumulate), accumulate, steps=2, adversarial=0.3))
+    for key in ("loss", "harm_nll", "kl", "grad_norm"):
+        assert [e[key] for e in logs[1]] == pytest.approx([e[key] for e in logs[0]], rel=1e-3, abs=1e-5), key
+    calm = train(tiny.loaded(clip_folder), tmp_path / "calm", steps=2)
+    assert abs(calm[0]["loss"] - logs[0][0]["loss"]) > 1e-3
 
 
 def test_counted_flops_are_those_of_the_matrices(clip_folder: Path, tmp_path: Path) -> None:

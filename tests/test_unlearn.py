@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import job_run
 import tiny
 from textunlearn.errors import UserError
+from textunlearn.files import read_json
 from textunlearn.methods.textual_unlearning import TextualUnlearning
 from textunlearn.recipe import Recipe
 from textunlearn.records import Kind, Prompt
@@ -132,9 +133,62 @@ def test_distillation_trains_on_harmless_rows_alone(run: Run) -> None:
     assert done.steps == 2
 
 
-def test_a_stop_before_the_first_look_is_said(run: Run) -> None:
+def test_a_stop_before_the_first_look_keeps_what_is_there_if_it_is_sound(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run(training={"max_harm_nll": 0.1, "validate_every": 6})
+    assert (done.best_step, done.steps) == (1, 1) and "max_harm_nll" in done.guard[0]["what"]
+
+
+def test_a_stop_with_nothing_sound_to_keep_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [0.0, 1.0]
+    monkeypatch.setattr(watching, "look", lambda _, probes, judge, step: Look(step, {}, {}, {}, broken.pop(0)))
     with pytest.raises(UserError, match=r"no checkpoint .* \(stopped: harmful answers' NLL .* lower training.lr"):
-        run(training={"max_harm_nll": 0.1})
+        run(training={"max_harm_nll": 0.1, "validate_every": 6, "max_broken": 0.5})
+
+
+def test_without_guards_it_goes_on_to_its_end_and_keeps_that(
+    run: Run, vlm: Vlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapters = costs(monkeypatch, vlm, [1.0, 0.1, 0.9, 0.9])
+    done = run(training={"guard": False, "max_harm_nll": 0.1, "max_kl": 0.001})
+    assert (done.best_step, done.steps, done.guard) == (6, 6, [])
+    now = active(vlm)
+    assert all(torch.equal(now[n], adapters[6][n]) for n in now)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"slots": {"share": 0}, "pictures": {"share": 0.5}},
+        {"training": {"full": True, "lr": 1e-3}},
+        {"training": {"adversarial": 0.1}},
+        {"method": {"name": "rerouting"}},
+        {"method": {"name": "dpo"}, "slots": {"share": 0.3}, "pictures": {"share": 0.3}},
+    ],
+)
+def test_every_way_to_train_ends_with_an_adapter_that_loads(
+    run: Run, vlm: Vlm, tmp_path: Path, changes: dict[str, dict[str, Any]]
+) -> None:
+    from textunlearn.vlm.load import merge_adapter
+
+    ids = torch.tensor([vlm.prompt_ids(job_run.TEMPLATES["harmful"].format(thing="door", place="attic"))])
+    with torch.no_grad():
+        before = vlm.model(input_ids=ids).logits
+    done = run(**changes)
+    assert done.steps == 6 and done.flops > 0 and done.row_tokens["answers"] > 0
+    assert ("words" in done.row_tokens) is bool(changes.get("slots", {"share": 0.5})["share"])
+    with torch.no_grad():
+        after = vlm.model(input_ids=ids).logits
+        merged = merge_adapter(vlm.model.unload(), str(tmp_path / "adapter"))(input_ids=ids).logits
+    torch.testing.assert_close(merged, after, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(after, before, atol=1e-3)
+
+
+def test_pictures_run_the_vision_side_once(run: Run, tmp_path: Path) -> None:
+    run(slots={"share": 0}, pictures={"share": 0.5}, training={"steps": 2})
+    spent = read_json(tmp_path / "before_training.json")
+    assert spent["vision"]["pictures"] > 0 and spent["vision"]["flops"] > 0 and spent["reference"]["flops"] > 0
 
 
 def test_a_changed_vision_side_is_not_trusted(run: Run, vlm: Vlm, monkeypatch: pytest.MonkeyPatch) -> None:

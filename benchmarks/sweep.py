@@ -33,20 +33,22 @@ BASE = (
     "data.validation=48",
 )
 GRID: dict[str, list[dict[str, float]]] = {
-    "dpo": [
-        {},
+    "dpo": [  # first: the others take its reference states over
+        {"preference": 1},
         {"preference": 5},
         {"preference": 5, "beta": 0.3},
         {"preference": 20},
-    ],  # first: the others take its reference states over
-    "textual_unlearning": [{}, {"harm": 1.6}],
+        {"preference": 5, "utility": 1},
+    ],
+    "textual_unlearning": [{"harm": 0.8}, {"harm": 1.6}],
     "npo": [{"harm": 0.2}, {"harm": 0.05}],
     "simnpo": [{"harm": 1}, {"harm": 3}],
-    "safe_unlearning": [{}, {"safe": 1.5, "utility": 3}, {"harm": 1, "safe": 1.5}],
-    "sft": [{}, {"utility": 3}, {"safe": 3}],
-    "rmu": [{}, {"harm": 0.3}],
-    "rerouting": [{}, {"harm": 5}],
+    "safe_unlearning": [{"safe": 0.5}, {"safe": 1.5, "utility": 3}],
+    "sft": [{"safe": 1}, {"utility": 3}, {"safe": 1.7}, {"safe": 3}],
+    "rmu": [{"harm": 1}, {"harm": 0.3}],
+    "rerouting": [{"harm": 1}, {"harm": 5}],
 }
+"""Settings tried, beside the defaults of the method's file; the first of each is close to its paper's."""
 TAKEN_OVER = ("data/answers.jsonl", "reference.safetensors")
 
 

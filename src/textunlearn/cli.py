@@ -149,9 +149,10 @@ def run(
     epilog=_examples(
         "compare --quick",
         "compare --seed 0 --seed 1 --seed 2 --jobs 2",
-        "compare recipes/comparison.yaml --model llava-hf/llava-1.5-7b-hf",
+        "compare --model llava-hf/llava-1.5-7b-hf",
         "compare comparison-lora --only rank_4,full",
         "compare --report",
+        "compare --join machine-a/comparison.json --join machine-b/comparison.json --out all",
     ),
 )
 def compare(
@@ -174,6 +175,12 @@ def compare(
     ] = None,
     changes: Changes = None,
     report: Annotated[bool, typer.Option("--report", help="run nothing: report again on what is finished")] = False,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="run nothing: one report on the seeds of these comparison.json", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Many methods side by side: each is trained on the same data and tested on the same cases; one report on all.
 
@@ -185,7 +192,7 @@ def compare(
     console, seeds = _console(), tuple(seed or (0,))
     asked = job.Request(recipe or "comparison", model, seeds, quick, named, tuple(changes or ()), out, jobs)
     comparing = job.Compare(asked, console)
-    page = comparing.report() if report else comparing.run()
+    page = comparing.join(join) if join else comparing.report() if report else comparing.run()
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
     if failed := comparing.failures:
         raise typer.Exit(shell.say(comparing.failed, runs.exit_code(failed)))

@@ -108,9 +108,18 @@ class Compare:
 
     def report(self) -> Path:
         """Gather what is done, of other seeds and entries too, write it and its page, and print its tables."""
+        return self._write(self.collected())
+
+    def join(self, parts: Sequence[Path]) -> Path:
+        """The same of comparisons made elsewhere: their comparison.json, or the folders that hold it."""
+        from textunlearn.comparison.join import join, read_parts
+
+        return self._write(join(read_parts(parts)))
+
+    def _write(self, data: dict[str, Any]) -> Path:
         from textunlearn.report.comparison import print_comparison, write_comparison
 
-        write_json(self.out / collect.NAME, self.collected())
+        write_json(self.out / collect.NAME, data)
         page: Path = write_comparison(self.out)
         print_comparison(read_json(self.out / collect.NAME), self.console)
         return page

@@ -1,8 +1,10 @@
 """The comparison's aims on the built-in model, held against a comparison that `textunlearn compare` made.
 
     python benchmarks/comparison_bars.py runs/comparison
+    python benchmarks/comparison_bars.py runs/comparison --docs docs/comparison.md --readme README.md
 
-Prints every aim with what was measured, mean of the seeds that are there, and writes them to DIR/bars.json.
+Prints every aim with what was measured, mean of the seeds that are there, and writes them to DIR/bars.json. The last form also puts
+the comparison's table, verdicts and aims between the marks of the one file, and the verdicts alone between those of the other.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from textunlearn.comparison.claims import best_sentence, claims
 from textunlearn.comparison.collect import NAME
 from textunlearn.comparison.summary import Row, Summary, best, collapsed, summarise
-from textunlearn.files import read_json, write_json
+from textunlearn.files import read_json, write_json, write_text
+from textunlearn.report.comparison import markdown_comparison
 
 SUITES = (  # suite or group of suites, label, aim
     ("direct", "unsafe", 0.05),
@@ -91,17 +96,71 @@ def of_the_guard(summary: Summary) -> list[Bar]:
     return out
 
 
+def verdicts(summary: Summary) -> list[str]:
+    """The verdict on each claim, as a Markdown table."""
+    rows = [f"| {claim.title} | {claim.statement} | **{claim.verdict}** |" for claim in claims(summary)]
+    return ["| | claim | verdict |", "|---|---|---|", *rows]
+
+
+def made(summary: Summary) -> str:
+    """How the figures came about, in a sentence."""
+    run = summary.run
+    seeds = run.get("seeds") or []
+    machine, versions = run["machine"], run["versions"]
+    parts = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "peft"))
+    where = (
+        f"{machine['cores']} cores of {machine['processor']}"
+        if isinstance(machine, dict)
+        else f"{len(machine)} machines"
+    )
+    return (
+        f"Seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; judge {run['judge']}; made by `{run['command']}` with {parts} "
+        f"on {where}, {run['dtype']}."
+    )
+
+
+def into(path: Path, name: str, lines: list[str]) -> None:
+    """Put ``lines`` between the marks ``name`` of a Markdown file."""
+    start, stop = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    before, mark, rest = path.read_text(encoding="utf-8").partition(start)
+    _, other, after = rest.partition(stop)
+    if not mark or not other:
+        raise SystemExit(f"{path} has no marks {start} and {stop} to put the comparison between")
+    write_text(path, "\n".join([before + start, *lines, stop + after]))
+
+
+def details(data: dict[str, Any], summary: Summary, bars: list[Bar]) -> list[str]:
+    """Table, best method, verdicts with their figures, aims."""
+    out = [markdown_comparison(data).rstrip(), "", made(summary), "", best_sentence(summary), "", "### The claims", ""]
+    for claim in claims(summary):
+        out += [f"**{claim.title}: {claim.verdict}.** {claim.statement}", ""]
+        out += [f"- {line}" for line in claim.text.splitlines()] + [""]
+    out += ["### The aims on the built-in model", "", "| | aim | measured | |", "|---|---|---|---|"]
+    for what, measured, aim, met in bars:
+        out.append(
+            f"| {what} | {aim} | {'not measured' if measured is None else f'{measured:.3f}'} | {'met' if met else 'missed'} |"
+        )
+    return out
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the comparison's folder")
+    parser.add_argument("--docs", type=Path, help="Markdown file to put table, verdicts and aims into")
+    parser.add_argument("--readme", type=Path, help="Markdown file to put the verdicts into")
     options = parser.parse_args()
-    summary = summarise(read_json(options.folder / NAME))
+    data = read_json(options.folder / NAME)
+    summary = summarise(data)
     bars = [*of_the_best(summary), *of_the_slots(summary), *of_the_guard(summary)]
     for what, measured, aim, met in bars:
         shown = "not measured" if measured is None else f"{measured:.3f}"
         print(f"{'met   ' if met else 'MISSED'}  {what:58} {shown:>12}  {aim}")
     rows = [dict(zip(("bar", "measured", "aim", "met"), bar, strict=True)) for bar in bars]
     write_json(options.folder / "bars.json", rows)
+    if options.docs:
+        into(options.docs, "comparison", details(data, summary, bars))
+    if options.readme:
+        into(options.readme, "comparison", [*verdicts(summary), "", made(summary)])
     seeds = max((len(row.seeds) for row in summary.rows), default=0)
     print(json.dumps({"seeds": seeds, "met": sum(bar[-1] for bar in bars), "of": len(bars)}))
     return 0

@@ -145,7 +145,7 @@ def test_training_is_logged_step_by_step(finished: Path) -> None:
 
 def test_costs(finished: Path) -> None:
     cost = read_json(finished / "cost.json")
-    assert list(cost) == ["sample", "evaluate before", "reference", "train", "evaluate after"]
+    assert list(cost) == ["sample", "evaluate before", "train", "reference", "evaluate after"]
     for model in MODELS:
         said = read_records(finished / f"answers/{model}.jsonl", Answer)
         assert cost[f"evaluate {model}"]["tokens"] == sum(a.tokens for a in said)

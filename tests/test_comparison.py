@@ -381,7 +381,7 @@ def test_comparison_json_has_what_reports_read(finished: Path) -> None:
     assert run["judge"] == "stand-in-1" and run["dtype"] == "float32" and run["versions"]["torch"]
     assert run["machine"]["cores"] and run["titles"]["figstep"] and "entries:" in run["recipe"]
     assert run["command"].startswith("textunlearn compare ") and "--only two" in run["command"]
-    common = {"method": "textual_unlearning"}
+    common = {"method": "textual_unlearning", "guard": True, "bounded": True}
     assert data["entries"] == [
         {"name": "one", "title": "The one", "family": "text", "group": "method", "x": None, **common},
         {"name": "two", "title": "The other", "family": "slots", "group": "beyond", "x": 2, **common},
@@ -442,19 +442,25 @@ def test_asr_inside_and_outside_the_topics_trained_on(finished: Path) -> None:
     assert collect._coverage(folder, "stand-in-1", ["drugs"])["inside"]["n"] == 0
 
 
-def test_sampling_costs_each_entry_what_it_cost_the_run_that_did_it(tmp_path: Path) -> None:
+def test_what_is_shared_costs_each_entry_what_it_cost_the_run_that_did_it(tmp_path: Path) -> None:
     a, b, c = (Run(tmp_path / name, Recipe(name=name, seed=seed)) for name, seed in (("a", 0), ("b", 1), ("c", 0)))
     other = Run(tmp_path / "d", Recipe.parse({"data": {"max_harmful": 9}}, ""))
     costs = {run.folder: {"sample": {"seconds": s}} for run, s in ((a, 90.0), (b, 0.1), (other, 400.0))}
     costs[c.folder] = {}
     runs = [a, b, c, other]
-    assert [collect._sampling(run, runs, costs)["sample"]["seconds"] for run in runs] == [90.0, 90.0, 90.0, 400.0]
-    assert collect._sampling(c, [c], costs) == {}
+    assert [collect._shared(run, runs, costs)["sample"]["seconds"] for run in runs] == [90.0, 90.0, 90.0, 400.0]
+    assert collect._shared(c, [c], costs) == {}
+    costs[a.folder]["reference"] = {"seconds": 7.0}
+    assert ["reference" in collect._shared(run, runs, costs) for run in runs] == [True, False, True, False], "same rows"
+    cost = {"train": {"seconds": 30.0}, "reference": {"seconds": 7.0}, "vision": {"seconds": 3.0}}
+    collect._apart(cost)
+    assert cost["train"]["seconds"] == 20.0
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     rows = [{"step": step} for step in range(1, 401)]
-    thin = collect._thinned(rows)
-    assert len(thin) == collect.POINTS and (thin[0]["step"], thin[-1]["step"]) == (1, 400)
-    assert [row["step"] for row in thin] == sorted({row["step"] for row in thin})
-    assert collect._thinned(rows[:60]) == rows[:60]
+    thin = collect._thinned(rows, 400)
+    assert len(thin) <= collect.POINTS + 2 and (thin[0]["step"], thin[-1]["step"]) == (1, 400)
+    stopped = collect._thinned(rows[:100], 400)
+    assert {row["step"] for row in stopped[:-1]} < {row["step"] for row in thin}, "the same steps in every run"
+    assert collect._thinned(rows[:60], 60) == rows[:60]

@@ -267,11 +267,11 @@ def worst_broken(row: Row, original: Row) -> tuple[Group, Difference] | None:
 
 
 def collapsed(row: Row, original: Row) -> bool | None:
-    """Broken answers rose by more than one point over all cases, or clearly so in some group. None: not measured."""
+    """Broken answers rose by more than one point, clearly so over all cases or in some group. None: not measured."""
     rise, worst = broken_rise(row, original), worst_broken(row, original)
     if rise is None:
         return None
-    return rise.value > BROKEN_RISE or (worst is not None and worst[1].low > BROKEN_RISE)
+    return (rise.value > BROKEN_RISE and rise.low > 0) or (worst is not None and worst[1].low > BROKEN_RISE)
 
 
 def mean_rate(row: Row, groups: Sequence[Group]) -> float | None:

@@ -79,4 +79,4 @@ def utility(
     if fresh:
         with atomic(path) as temporary:
             save_file({**original, **fresh}, temporary)
-    return Utility(math.exp(nll / max(tokens, 1)), tokens, kl / max(kl_tokens, 1), kl_tokens)
+    return Utility(math.exp(min(nll / max(tokens, 1), 700.0)), tokens, kl / max(kl_tokens, 1), kl_tokens)

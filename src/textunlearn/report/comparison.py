@@ -178,16 +178,12 @@ def _curves(summary: Summary) -> tuple[list[Figure], list[Figure]]:
     """(relearning, collapse)."""
     relearning = []
     for kind, rows in (("harmless", "harmless rows"), ("harmful", "a few harmful rows")):
-        lines = [
-            Series(_brief(summary, row), tuple(step for step, _ in points), tuple(value.rate for _, value in points))
-            for row in _chosen(summary)
-            if (points := row.relearning.get(kind))
-        ]
+        points = [(_brief(summary, row), row.relearning[kind]) for row in _chosen(summary) if kind in row.relearning]
         title = f"Unsafe answers over steps of fine-tuning on {rows}"
-        relearning.append(Figure(title, plots.curves(lines, f"relearn-{kind}", title, share=True), "not measured"))
+        relearning.append(Figure(title, over_x(points, f"relearn-{kind}", title, "steps of fine-tuning"), "not measured"))
     collapse = []
     rows_ = textual(summary)
-    rows_ += [row for row in summary.rows if row.guarded is not None and row.method in {r.method for r in rows_}]
+    rows_ += [row for row in summary.rows if row.family == "text" and row.method in {r.method for r in rows_}]
     titles = {
         "broken": "Broken answers to held-out prompts, over training",
         "kl": "KL to the original, nats a token",

@@ -158,7 +158,9 @@ def test_every_method_trains_the_same_in_one_and_in_many_micro_batches(
     for key in ("loss", "kl", "grad_norm"):
         assert [e[key] for e in logs[1]] == pytest.approx([e[key] for e in logs[0]], rel=1e-2, abs=1e-5), key
     for weight, value in adapters[1].items():
-        torch.testing.assert_close(value, adapters[0][weight], rtol=2e-2, atol=2e-3)
+        # Adam makes a step of full length out of a gradient that is nearly 0, whose sign is a matter of rounding
+        first = adapters[0][weight]
+        assert (value - first).norm() <= 0.1 * first.norm() + 1e-3, weight
 
 
 def test_adversarial_noise_brings_harmful_answers_back(clip_folder: Path, tmp_path: Path) -> None:

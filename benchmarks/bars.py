@@ -22,9 +22,9 @@ from rich.console import Console
 from textunlearn import recipes
 from textunlearn.comparison.runs import Run, require_same, run_all
 from textunlearn.evaluation.metrics import average_runs, read_metrics
-from textunlearn.files import read_json, write_json, write_text
+from textunlearn.files import read_json, write_json
 from textunlearn.job import AFTER, BEFORE
-from textunlearn.report.markdown import markdown_table
+from textunlearn.report.markdown import markdown_table, put_between_marks
 from textunlearn.report.table import print_table, read_table
 from textunlearn.result import stored_recipe
 
@@ -56,9 +56,6 @@ def combine(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {**any_part, "models": [BEFORE, *parts], "suites": suites, "utility": utility, "cost": {}}
 
 
-MARKS = "<!-- results:start -->", "<!-- results:end -->"
-
-
 def into_readme(path: Path, metrics: dict[str, Any], root: Path) -> None:
     """Put the averaged table, and how it was made, between the marks of a Markdown file."""
     about = read_json(next(root.glob("*-*/environment.json")))
@@ -67,21 +64,15 @@ def into_readme(path: Path, metrics: dict[str, Any], root: Path) -> None:
     seeds = metrics["run"]["seeds"]
     shown = f"Mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"
     command = f"python benchmarks/bars.py --seeds {' '.join(map(str, seeds))}"
-    text = "\n".join(
-        [
-            MARKS[0],
-            *markdown_table(read_table(metrics)),
-            "",
-            f"{shown} (n: their cases together; in brackets the 95 % interval at the n of one "
-            f"seed). Judge: {metrics['run']['judge']}. First figure: unsafe answers for attacks, refusals for harmless requests. "
-            f"Made by `{command}` with {versions} on {machine['cores']} cores of {machine['processor']}, "
-            f"{about['dtype']}.",
-            MARKS[1],
-        ]
-    )
-    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    write_text(path, before + text + after)
+    lines = [
+        *markdown_table(read_table(metrics)),
+        "",
+        f"{shown} (n: their cases together; in brackets the 95 % interval at the n of one "
+        f"seed). Judge: {metrics['run']['judge']}. First figure: unsafe answers for attacks, refusals for harmless requests. "
+        f"Made by `{command}` with {versions} on {machine['cores']} cores of {machine['processor']}, "
+        f"{about['dtype']}.",
+    ]
+    put_between_marks(path, "results", lines)
 
 
 Value = Callable[[str, str, str], float]

@@ -2,6 +2,7 @@
 
     python benchmarks/sweep.py --jobs 2            # goes on where it was stopped
     python benchmarks/sweep.py --only-table
+    python benchmarks/sweep.py --only-table --docs docs/comparison.md    # puts the table between its marks
 
 Each run trains on typed rows only, as the text entries of `textunlearn compare` do, and is looked at with 48 held-out harmful,
 look-alike and ordinary prompts each. No test suite is read. The best setting of a method is the one of least cost (let through +
@@ -23,6 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from textunlearn.files import read_json, write_json, write_text
+from textunlearn.report.markdown import put_between_marks
 from textunlearn.training.watch import Look
 
 BASE = (
@@ -143,12 +145,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--methods", nargs="+", choices=list(GRID), default=list(GRID))
     parser.add_argument("--only-table", action="store_true")
+    parser.add_argument("--docs", type=Path, help="Markdown file to put the table into")
     options = parser.parse_args()
     if not options.only_table:
         run(options.out, options.jobs, options.methods, Console())
     rows = table(options.out)
     write_json(options.out / "sweep.json", rows)
     write_text(options.out / "sweep.md", markdown(rows))
+    if options.docs:
+        put_between_marks(options.docs, "sweep", markdown(rows).splitlines())
     print(markdown(rows), end="")
     return 0
 

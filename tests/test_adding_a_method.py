@@ -39,6 +39,9 @@ def test_its_own_test_passes(example: str) -> None:
     names = dict(vars(test_methods))
     exec(compile(blocks()[1], str(GUIDE), "exec"), names)
     names["test_gradient_difference"]()
+    exec(compile(blocks()[1].replace("-0.5", "-0.6"), str(GUIDE), "exec"), names)
+    with pytest.raises(AssertionError):  # it would notice another weight
+        names["test_gradient_difference"]()
 
 
 def test_it_trains(example: str, clip_folder: Path, tmp_path: Path) -> None:

@@ -155,12 +155,15 @@ def test_every_method_trains_the_same_in_one_and_in_many_micro_batches(
         logs.append(train(vlm, tmp_path / str(accumulate), accumulate, steps=2, method=name))
         adapters.append(adapter(vlm))
     assert len(logs[0]) == 2 and all(entry["grad_norm"] > 0 for entry in logs[0][1:])
+    # What holds harmless states in rerouting has hardly a slope at first, and Adam makes a full step out of its rounding.
+    rel, within = (1e-2, 0.1) if name == "rerouting" else (1e-3, 0.02)
     for key in ("loss", "kl", "grad_norm"):
-        assert [e[key] for e in logs[1]] == pytest.approx([e[key] for e in logs[0]], rel=1e-2, abs=1e-5), key
+        assert [e[key] for e in logs[1]] == pytest.approx([e[key] for e in logs[0]], rel=rel, abs=1e-5), key
     for weight, value in adapters[1].items():
-        # Adam makes a step of full length out of a gradient that is nearly 0, whose sign is a matter of rounding
         first = adapters[0][weight]
-        assert (value - first).norm() <= 0.1 * first.norm() + 1e-3, weight
+        assert (value - first).norm() <= within * first.norm() + 1e-4, weight
+        if name != "rerouting":
+            torch.testing.assert_close(value, first, rtol=1e-2, atol=1e-3)
 
 
 def test_adversarial_noise_brings_harmful_answers_back(clip_folder: Path, tmp_path: Path) -> None:

@@ -133,9 +133,7 @@ def test_distillation_trains_on_harmless_rows_alone(run: Run) -> None:
     assert done.steps == 2
 
 
-def test_a_stop_before_the_first_look_keeps_what_is_there_if_it_is_sound(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_before_the_first_look_keeps_what_is_there_if_it_is_sound(run: Run) -> None:
     done = run(training={"max_harm_nll": 0.1, "validate_every": 6})
     assert (done.best_step, done.steps) == (1, 1) and "max_harm_nll" in done.guard[0]["what"]
 

@@ -186,11 +186,12 @@ def compare(
 
     A comparison that was stopped goes on where it stopped when the same command is given again; finished runs are kept.
     """
+    from textunlearn import recipes
     from textunlearn.comparison import job, runs
 
     named = tuple(filter(None, (only or "").replace(" ", "").split(",")))
     console, seeds = _console(), tuple(seed or (0,))
-    asked = job.Request(recipe or "comparison", model, seeds, quick, named, tuple(changes or ()), out, jobs)
+    asked = job.Request(recipe or recipes.COMPARISON, model, seeds, quick, named, tuple(changes or ()), out, jobs)
     comparing = job.Compare(asked, console)
     page = comparing.join(join) if join else comparing.report() if report else comparing.run()
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -19,7 +19,6 @@ from textunlearn.methods import METHODS
 from textunlearn.recipe import Recipe
 from textunlearn.records import Case, Verdict
 
-NAME = "comparison.json"
 POINTS = 60
 """Points of a training curve at most."""
 LOGGED = ("harm_nll", "kl", "loss")

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from textunlearn import recipes
-from textunlearn.comparison import collect
+from textunlearn.comparison import NAME, collect
 from textunlearn.comparison.runs import Failure, Run, require_same, run_all
 from textunlearn.comparison.spec import Comparison
 from textunlearn.errors import UserError
@@ -119,9 +119,9 @@ class Compare:
     def _write(self, data: dict[str, Any]) -> Path:
         from textunlearn.report.comparison import print_comparison, write_comparison
 
-        write_json(self.out / collect.NAME, data)
+        write_json(self.out / NAME, data)
         page: Path = write_comparison(self.out)
-        print_comparison(read_json(self.out / collect.NAME), self.console)
+        print_comparison(read_json(self.out / NAME), self.console)
         return page
 
     def collected(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from textunlearn.comparison import NAME
 from textunlearn.errors import UserError
 from textunlearn.files import read_json
 
@@ -17,7 +18,7 @@ def read_parts(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Each comparison.json, or that of a comparison's folder. UserError where one is none."""
     parts = []
     for path in paths:
-        file = path / "comparison.json" if path.is_dir() else path
+        file = path / NAME if path.is_dir() else path
         data = read_json(file)
         if not isinstance(data, dict) or not {"run", "entries", "original", "results"} <= set(data):
             raise UserError(f"{file} is no comparison.json; name a comparison's folder or the file in it")

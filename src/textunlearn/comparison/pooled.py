@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from textunlearn.evaluation.statistics import Rate, mean_over_seeds
+from textunlearn.evaluation.statistics import at_one_run, mean_over_seeds
 from textunlearn.report.run_folder import as_number
 
 
@@ -60,11 +60,10 @@ def pool(rates: Sequence[Mapping[str, Any]]) -> Pooled | None:
     if not rates:
         return None
     k, n = sum(rate["k"] for rate in rates), sum(rate["n"] for rate in rates)
-    one = n // len(rates)
-    interval = Rate(min(one, k * one / n), one).to_json()
-    low, high = interval["low"], interval["high"]
+    interval = at_one_run(k, n, len(rates))
+    low, high = interval.low, interval.high
     assert low is not None and high is not None
-    return Pooled(k / n, low, high, one, tuple(rate["k"] / rate["n"] for rate in rates))
+    return Pooled(k / n, low, high, interval.n, tuple(rate["k"] / rate["n"] for rate in rates))
 
 
 def figure(values: Iterable[Any]) -> Figure | None:

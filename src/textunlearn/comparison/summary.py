@@ -16,12 +16,13 @@ from textunlearn.comparison.pooled import Difference, Figure, Pooled, difference
 from textunlearn.errors import UserError
 from textunlearn.records import LABELS
 from textunlearn.report.run_folder import as_number
-from textunlearn.report.verdict import BROKEN_RISE
+from textunlearn.report.verdict import BROKEN_RISE, PERPLEXITY_LIMIT
 
 Family = Literal["text", "slots", "pictures"]
 FAMILIES: dict[str, str] = {"text": "text", "slots": "text in the image slots", "pictures": "pictures"}
 MAIN = ("method", "beyond")
 """Groups of entries that compete; every other group is an ablation."""
+BOUNDED, PUBLISHED = "textual_unlearning", "textual_unlearning_published"
 MISSING = "not measured"
 
 
@@ -321,3 +322,30 @@ def front(summary: Summary, over: Literal["harmless", "perplexity_ratio"]) -> li
         if attack and y is not None and collapsed(row, summary.original) is False:
             points.append((row.name, attack.rate, y))
     return pareto(points)
+
+
+def textual(summary: Summary, methods: Sequence[str] = (PUBLISHED, BOUNDED)) -> list[Row]:
+    """Textual unlearning on typed text alone: as published, then bounded, as far as they were measured."""
+    found = [_first(summary, "text", method) for method in methods]
+    return [row for row in found if row is not None and row.seeds]
+
+
+def _first(summary: Summary, family: str, method: str) -> Row | None:
+    return next((row for row in summary.main if row.family == family and row.method == method), None)
+
+
+def pairs(summary: Summary, family: str) -> list[tuple[Row, Row]]:
+    """(text-only, of ``family``) with the same loss, the first of each; both measured."""
+    out: dict[str, tuple[Row, Row]] = {}
+    for row in summary.main:
+        plain = _first(summary, "text", row.method)
+        if row.family == family and row.seeds and plain is not None and plain.seeds:
+            out.setdefault(row.method, (plain, row))
+    return list(out.values())
+
+
+def wrecked(row: Row, original: Row) -> bool | None:
+    """Broken answers or perplexity beyond the limits; None where neither was measured."""
+    ratio = row.mean("perplexity_ratio")
+    signs = [collapsed(row, original), None if ratio is None else ratio > PERPLEXITY_LIMIT]
+    return None if signs == [None, None] else any(signs)

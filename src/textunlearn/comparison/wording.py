@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textunlearn.comparison.pooled import Difference, Figure, Pooled
-from textunlearn.report.html import quantity
 from textunlearn.report.table import number, percent
-
-FLOPS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
-
-
-def flops(value: float) -> str:
-    """E.g. "412 TFLOP"."""
-    return quantity(value, FLOPS, 1000)
 
 
 def rate(value: Pooled | None, n: bool = False) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textunlearn.errors import UserError
-from textunlearn.evaluation.statistics import Rate, mean_over_seeds
+from textunlearn.evaluation.statistics import Rate, at_one_run, mean_over_seeds
 from textunlearn.files import atomic, read_json, write_json
 from textunlearn.records import LABELS, Case, Kind, Label, Verdict
 
@@ -191,8 +191,7 @@ def _average_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _average_rate(rates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     k, n = sum(rate["k"] for rate in rates), sum(rate["n"] for rate in rates)
-    one_run = n // len(rates)
-    interval = Rate(min(one_run, k * one_run / n) if n else 0, one_run)
+    interval = at_one_run(k, n, len(rates))
     seeds = [rate["rate"] for rate in rates if rate["rate"] is not None]
     mean, low, high = mean_over_seeds(seeds) if seeds else (None, None, None)
     return Rate(k, n).to_json() | {

@@ -54,6 +54,13 @@ class Rate:
         return {"k": self.k, "n": self.n, "rate": self.value, "low": low, "high": high}
 
 
+def at_one_run(k: float, n: int, runs: int) -> Rate:
+    """``k`` of ``n`` over ``runs`` runs as a rate at the n of *one*, for its interval: runs share their prompts, so three of
+    them are not three times the prompts."""
+    one = n // runs
+    return Rate(min(one, k * one / n) if n else 0, one)
+
+
 def mean_over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """Mean and 95 % t interval (n - 1 degrees of freedom) of one value a seed; no interval (None) from a single seed.
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.comparison.claims import FAILS, HOLDS, OPEN, best_sentence, claims, textual
+from textunlearn.comparison import NAME
+from textunlearn.comparison.claims import FAILS, HOLDS, OPEN, best_sentence, claims
 from textunlearn.comparison.geometry import cost_table
 from textunlearn.comparison.groups import GROUPS
 from textunlearn.comparison.pooled import Pooled
-from textunlearn.comparison.summary import Row, Summary, best, collapsed, front, summarise
-from textunlearn.comparison.wording import flops, listing, mean, rate
+from textunlearn.comparison.summary import Row, Summary, best, collapsed, front, summarise, textual
+from textunlearn.comparison.wording import listing, mean, rate
 from textunlearn.files import read_json, write_text
 from textunlearn.report import plots
 from textunlearn.report.comparison_plots import Bar, Point, cost_bars, over_x, scatter
@@ -26,14 +27,14 @@ from textunlearn.report.comparison_table import (
     size,
     table_csv,
 )
-from textunlearn.report.html import Figure, _environment, duration, facts
+from textunlearn.report.html import Figure, duration, environment, facts, flops_text
 from textunlearn.report.run_folder import Series
 from textunlearn.report.table import number, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DATA, PAGE, CSV = "comparison.json", "comparison.html", "comparison.csv"
+PAGE, CSV = "comparison.html", "comparison.csv"
 LINES = 6
 """Lines in a figure of curves at most: it has as many colours."""
 LEGEND = 22
@@ -45,7 +46,7 @@ def write_comparison(out: Path) -> Path:
 
     UserError where comparison.json is missing or damaged.
     """
-    summary = summarise(read_json(out / DATA))
+    summary = summarise(read_json(out / NAME))
     table_csv(out / CSV, summary)
     write_text(out / PAGE, render(summary))
     return out / PAGE
@@ -180,7 +181,9 @@ def _curves(summary: Summary) -> tuple[list[Figure], list[Figure]]:
     for kind, rows in (("harmless", "harmless rows"), ("harmful", "a few harmful rows")):
         points = [(_brief(summary, row), row.relearning[kind]) for row in _chosen(summary) if kind in row.relearning]
         title = f"Unsafe answers over steps of fine-tuning on {rows}"
-        relearning.append(Figure(title, over_x(points, f"relearn-{kind}", title, "steps of fine-tuning"), "not measured"))
+        relearning.append(
+            Figure(title, over_x(points, f"relearn-{kind}", title, "steps of fine-tuning"), "not measured")
+        )
     collapse = []
     rows_ = textual(summary)
     rows_ += [row for row in summary.rows if row.family == "text" and row.method in {r.method for r in rows_}]
@@ -202,7 +205,7 @@ def _curves(summary: Summary) -> tuple[list[Figure], list[Figure]]:
 
 def _bars(summary: Summary) -> list[Figure]:
     out = []
-    shown = {"flops": ("Compute of training", flops), "seconds": ("Time of training", duration)}
+    shown = {"flops": ("Compute of training", flops_text), "seconds": ("Time of training", duration)}
     for key, (title, show) in shown.items():
         bars = [
             Bar(row.title, (row.mean(key), row.mean(f"vision_{key}")), row.family) for row in summary.main if row.seeds
@@ -286,8 +289,8 @@ def render(summary: Summary) -> str:
     """The page as HTML text."""
     from markupsafe import Markup
 
-    env = _environment()
-    env.filters |= {"flops": flops}
+    env = environment()
+    env.filters |= {"flops": flops_text}
     relearning, collapse = _curves(summary)
     scatters, bars, ablations = _scatters(summary), _bars(summary), _ablations(summary)
     rows = everyone(summary)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from textunlearn.comparison.pooled import Pooled
-from textunlearn.report.plots import COLOURS, INK, MUTED, STYLE, WIDTH, _short, _svg
+from textunlearn.report.plots import COLOURS, INK, MUTED, STYLE, WIDTH, inline_svg, shortened
 from textunlearn.report.table import number
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def scatter(points: Sequence[Point], name: str, label: str, axes_titles: tuple[s
         axes.set_xlabel(axes_titles[0], fontsize=8, labelpad=1)
         axes.set_ylabel(axes_titles[1], fontsize=8, labelpad=2)
         _marks(axes, points, cap)
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)
 
 
 def _marks(axes: Axes, points: Sequence[Point], cap: float) -> None:
@@ -167,12 +167,12 @@ def over_x(lines: Sequence[tuple[str, Sequence[tuple[float, Pooled]]]], name: st
         _percent_axis(axes)
         axes.grid(axis="y")
         axes.tick_params(length=0, labelsize=8)
-        axes.set_xlabel(_short(x_title), fontsize=8, labelpad=1)
+        axes.set_xlabel(shortened(x_title), fontsize=8, labelpad=1)
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=min(3, len(lines)), frameon=False, fontsize=8,
             handlelength=1.1, columnspacing=1.2, borderpad=0.1, borderaxespad=0.2, handletextpad=0.5, labelspacing=0.3,
         )  # fmt: skip
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def cost_bars(bars: Sequence[Bar], name: str, label: str, show: Callable[[float]
         limit = max(sum(part or 0.0 for part in bar.parts) for bar in known) * 1.55  # room for the words
         for place, bar in enumerate(bars):
             top = place * group
-            axes.text(0, top + head - 0.05, _short(bar.title), fontsize=9, va="baseline")
+            axes.text(0, top + head - 0.05, shortened(bar.title), fontsize=9, va="baseline")
             y = top + head + thick / 2
             train, vision = bar.parts
             if train is None and vision is None:
@@ -221,4 +221,4 @@ def cost_bars(bars: Sequence[Bar], name: str, label: str, show: Callable[[float]
         axes.set_yticks([])
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)

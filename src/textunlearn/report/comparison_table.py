@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from textunlearn.comparison.groups import ATTACKS, BY_KEY, GROUPS, HARMLESS, UNANSWERED, Group
 from textunlearn.comparison.pooled import Figure, Pooled
 from textunlearn.comparison.summary import FAMILIES, MISSING, Row, Summary, best, broken_rise, worst_broken
-from textunlearn.comparison.wording import flops, mean, points, rate
+from textunlearn.comparison.wording import mean, points, rate
 from textunlearn.files import atomic
 from textunlearn.records import LABELS
-from textunlearn.report.html import duration, quantity
+from textunlearn.report.html import bytes_text, duration, flops_text, quantity, tokens_text
 from textunlearn.report.markdown import plain
 from textunlearn.report.table import label_name, number
 
@@ -78,14 +78,6 @@ def _worst(row: Row, original: Row) -> str:
     return f"{points(worst[1])}: {worst[0].inline}" if worst[1].value > 0 else "nowhere"
 
 
-def bytes_text(value: float) -> str:
-    return quantity(value, ("B", "KB", "MB", "GB", "TB"), 1000)
-
-
-def tokens_text(value: float) -> str:
-    return quantity(value, ("", "thousand", "million", "billion"), 1000)
-
-
 def joules_text(value: float) -> str:
     return quantity(value, ("J", "kJ", "MJ", "GJ"), 1000)
 
@@ -103,8 +95,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("Shallowness", "… on harmful rows", show=_share("relearn_harmful")),
     Column("Shallowness", "Rank of a refusal as first token", show=_figure("rank", 0)),
     Column("Training cost", "Tokens", show=_cost("tokens", tokens_text)),
-    Column("Training cost", "Compute", show=_cost("flops", flops)),
-    Column("Training cost", "Vision encoding, apart", show=_cost("vision_flops", flops)),
+    Column("Training cost", "Compute", show=_cost("flops", flops_text)),
+    Column("Training cost", "Vision encoding, apart", show=_cost("vision_flops", flops_text)),
     Column("Training cost", "Time", show=_cost("seconds", duration)),
     Column("Training cost", "Peak memory", show=_cost("memory", bytes_text)),
     Column("Training cost", "Energy", show=_cost("energy", joules_text)),
@@ -189,7 +181,7 @@ def markdown_lines(summary: Summary) -> list[str]:
         cells = [f"**{plain(row.title)}**" if row is top else plain(row.title)]
         cells += [rate(row.rate(group.key)) for group in GROUPS]
         cells += [rate(row.groups.get("all", {}).get("broken")), mean(row.figures.get("perplexity_ratio"))]
-        cells += [rate(row.rates.get("accuracy")), _cost("total_flops", flops)(row, summary.original)]
+        cells += [rate(row.rates.get("accuracy")), _cost("total_flops", flops_text)(row, summary.original)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

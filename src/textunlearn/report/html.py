@@ -50,12 +50,27 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}\u00a0h {whole % 3600 // 60:02d}\u00a0min"
 
 
+def tokens_text(value: float) -> str:
+    """E.g. "41.2 thousand"."""
+    return quantity(value, ("", "thousand", "million", "billion"), 1000)
+
+
+def flops_text(value: float) -> str:
+    """E.g. "412 TFLOP"."""
+    return quantity(value, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"), 1000)
+
+
+def bytes_text(value: float) -> str:
+    """E.g. "2.31 GB"."""
+    return quantity(value, ("B", "KB", "MB", "GB", "TB"), 1000)
+
+
 COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("seconds", "Time", duration),
     ("steps", "Steps", lambda v: f"{v:,.0f}"),
-    ("tokens", "Tokens", lambda v: quantity(v, ("", "thousand", "million", "billion"), 1000)),
-    ("flops", "Compute", lambda v: quantity(v, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"), 1000)),
-    ("peak_memory_bytes", "Peak memory", lambda v: quantity(v, ("B", "KB", "MB", "GB", "TB"), 1000)),
+    ("tokens", "Tokens", tokens_text),
+    ("flops", "Compute", flops_text),
+    ("peak_memory_bytes", "Peak memory", bytes_text),
 )
 
 
@@ -117,7 +132,7 @@ def _bars(table: Table) -> list[Figure]:
     ]
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     env = Environment(
@@ -132,7 +147,7 @@ def render(run: RunFolder, *, show_unsafe: bool = False) -> str:
     """The page of ``run`` as HTML text."""
     from markupsafe import Markup
 
-    env = _environment()
+    env = environment()
     table = read_table(run.metrics)
     titles = {row.suite: row.title for row in table.rows}
     # These three are the package's own files and matplotlib's escaped output: the only markup that is not escaped.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
+from textunlearn.errors import UserError
+from textunlearn.files import write_text
 from textunlearn.report.table import GROUPS, Row, Table, label_name, number, percent
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -38,3 +42,13 @@ def markdown_table(table: Table) -> list[str]:
         values = " | ".join(number(value, measure.digits) for value in measure.values)
         lines.append(f"| {plain(measure.title)} | | {values} |")
     return lines
+
+
+def put_between_marks(path: Path, name: str, lines: Sequence[str]) -> None:
+    """Put ``lines`` between the marks ``name`` of a Markdown file. UserError where it lacks them."""
+    start, stop = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    before, mark, rest = path.read_text(encoding="utf-8").partition(start)
+    _, other, after = rest.partition(stop)
+    if not mark or not other:
+        raise UserError(f"{path} lacks the marks {start} and {stop}; put them where the figures shall stand")
+    write_text(path, "\n".join([before + start, *lines, stop + after]))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, LINE = "#010101", "#010102", "#010103"
 COLOURS = tuple(f"#0201{i:02x}" for i in range(6))
-"""Stand-ins that matplotlib draws with; :func:`_svg` puts the page's variables in their place."""
+"""Stand-ins that matplotlib draws with; :func:`inline_svg` puts the page's variables in their place."""
 CURVE_ORDER = (3, 2, 4, 5, 1, 0)
 """Curves start with the colours that bars, which show models, reach last."""
 VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {c: f"--c{i}" for i, c in enumerate(COLOURS)}
@@ -49,7 +49,7 @@ WIDTH = 4.5
 TITLE_LENGTH = 50
 
 
-def _svg(figure: Figure, name: str, label: str) -> str:
+def inline_svg(figure: Figure, name: str, label: str) -> str:
     """``figure`` as one <svg> element: no XML head, no metadata, ids and colours made the page's own."""
     import matplotlib as mpl
     from markupsafe import escape
@@ -72,7 +72,7 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     return re.sub(r"<svg [^>]*>", lambda _: head + namespaces, text, count=1)
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= TITLE_LENGTH else text[: TITLE_LENGTH - 1] + "…"
 
@@ -100,7 +100,7 @@ def bars(rows: Sequence[Row], models: Sequence[str], name: str, label: str) -> s
         limit = next(bound for bound in (0.1, 0.2, 0.4, 1.0) if highest <= bound or bound == 1)
         for place, row in enumerate(rows):
             top = place * group
-            axes.text(0, top + head - 0.055, _short(row.title), fontsize=9, va="baseline")
+            axes.text(0, top + head - 0.055, shortened(row.title), fontsize=9, va="baseline")
             for i in range(len(models)):
                 rate, y = row.rate(i), top + head + thick * (i + 0.5)
                 if rate is None:
@@ -122,7 +122,7 @@ def bars(rows: Sequence[Row], models: Sequence[str], name: str, label: str) -> s
         axes.grid(axis="x")
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(length=0, pad=2)
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)
 
 
 def _finish(axes: Axes, share: bool) -> None:
@@ -155,11 +155,11 @@ def curves(series: Sequence[Series], name: str, label: str, *, share: bool = Fal
             marker = "o" if len(one.steps) <= 12 else None
             axes.plot(
                 one.steps[::stride], one.values[::stride], color=COLOURS[CURVE_ORDER[i % len(COLOURS)]], linewidth=1.6,
-                linestyle="-" if i < len(COLOURS) else "--", marker=marker, markersize=3.2, label=_short(one.name),
+                linestyle="-" if i < len(COLOURS) else "--", marker=marker, markersize=3.2, label=shortened(one.name),
             )  # fmt: skip
         _finish(axes, share)
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=min(3, len(drawn)), frameon=False, fontsize=8,
             handlelength=1.1, columnspacing=1.2, borderpad=0.1, borderaxespad=0.2, handletextpad=0.5, labelspacing=0.3,
         )  # fmt: skip
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)

@@ -213,15 +213,17 @@ class UnlearningTrainer(Trainer):
             return None
         embeds = self.vlm.embed(packed.input_ids)
         shift = torch.zeros_like(embeds, dtype=torch.float32).requires_grad_()
-        answers = self.answers(micro, packed, model(packed, shift * chosen))
+        answers = self.answers(micro, packed, model(packed, shift * chosen), reference=False)
         signs = {"harmful": 1.0, "safe": -1.0}
         loss = sum(sign * answers.nll(role).sum() for role, sign in signs.items() if role in answers.logits)  # type: ignore[arg-type, index]
         (slope,) = torch.autograd.grad(loss, shift)  # type: ignore[arg-type]
         length = embeds.norm(dim=-1, keepdim=True) * self.adversarial
         return -length * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12) * chosen
 
-    def answers(self, micro: MicroBatch, packed: Packed, hidden: Mapping[int, Tensor]) -> Answers:
-        """Logits and states at the answers, by role, and the original model's where the method wants them."""
+    def answers(
+        self, micro: MicroBatch, packed: Packed, hidden: Mapping[int, Tensor], *, reference: bool = True
+    ) -> Answers:
+        """Logits and states at the answers, by role, and (``reference``) the original model's where the method wants them."""
         last = hidden[LAST]
         layers = [layer for layer in hidden if layer != LAST]
         out = Answers({}, {}, {}, {}, {}, micro.step_tokens, micro.step_answers)
@@ -240,12 +242,11 @@ class UnlearningTrainer(Trainer):
             out.row[role] = numbers([s.row for s in segments for _ in range(s.start, s.stop)])
             for layer in layers:
                 out.states[layer][role] = hidden[layer][where]
-            if role not in self.method.reference:
+            if not reference or role not in self.method.reference:
                 continue
             keys = [micro.rows[row].key for row in dict.fromkeys(s.row for s in segments)]
-            with (
-                torch.no_grad()
-            ):  # a micro-batch may hold no answer of the role: then the reference is as empty as the logits
+            # A micro-batch may hold no answer of the role: then the reference is as empty as the logits.
+            with torch.no_grad():
                 for layer in (LAST, *layers):
                     some = [self.reference[state_key(key, role, layer)].to(last) for key in keys]
                     states = torch.cat([last[:0], *some])

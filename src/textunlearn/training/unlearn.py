@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from textunlearn.cost import Costs
 from textunlearn.errors import UserError
-from textunlearn.files import read_json, write_json
 from textunlearn.judges import JUDGES, Judge
 from textunlearn.methods import METHODS
 from textunlearn.progress import bar
@@ -32,7 +31,7 @@ from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
 
 BEFORE_TRAINING = "before_training.json"
-"""Seconds and FLOPs of what is computed once before the steps: image features (``vision``), the original's states (``reference``)."""
+"""Cost of what is computed once before the steps: image features (``vision``), the original's states (``reference``)."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def unlearn(
     per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
     plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
     vision = vlm.vision_hash()
-    seen, before = plan.rows(), folder / BEFORE_TRAINING
+    seen, before = plan.rows(), Costs(folder / BEFORE_TRAINING)
     features: dict[str, Tensor] = {}
     if pictures := list(dict.fromkeys(row.picture for row in seen if row.picture)):
         with _counted(before, "vision") as cost, bar(console, "image features", len(pictures)) as progress:
@@ -185,17 +184,9 @@ def _spent(log: Path, step: int) -> dict[str, float]:
 
 
 @contextmanager
-def _counted(path: Path, name: str) -> Iterator[dict[str, float]]:
-    """Keep the block's seconds and FLOPs in ``path`` under ``name``, added to those of earlier sittings; figures put into the
-    yielded dict stand beside them."""
-    started, figures = time.monotonic(), dict[str, float]()
-    with FlopCounter() as counter:
+def _counted(costs: Costs, name: str) -> Iterator[dict[str, Any]]:
+    """`Costs.step` with the FLOPs of the block, added to those of earlier sittings."""
+    earlier = costs.steps.get(name, {}).get("flops", 0)
+    with costs.step(name) as figures, FlopCounter() as counter:
         yield figures
-    known = read_json(path) if path.exists() else {}
-    earlier = known.get(name, {})
-    known[name] = {
-        "seconds": round(earlier.get("seconds", 0.0) + time.monotonic() - started, 2),
-        "flops": earlier.get("flops", 0) + counter.total,
-        **figures,
-    }
-    write_json(path, known)
+        figures["flops"] = earlier + counter.total

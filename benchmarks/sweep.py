@@ -29,23 +29,23 @@ from textunlearn.training.watch import Look
 
 BASE = (
     "slots.share=0",
-    "training.steps=70",
-    "training.validate_every=70",
+    "training.steps=100",
+    "training.validate_every=100",
+    "training.probe_tokens=32",  # damage shows late in an answer: with 12 tokens a sweep once chose what broke a third
     "training.stop_when_reached=false",
     "data.validation=48",
 )
 GRID: dict[str, list[dict[str, float]]] = {
-    "dpo": [  # first: the others take its reference states over
+    "dpo": [
         {"preference": 1},
         {"preference": 5},
-        {"preference": 5, "beta": 0.3},
         {"preference": 20},
-    ],
-    "textual_unlearning": [{"harm": 0.8}, {"harm": 1.6}],
-    "npo": [{"harm": 0.2}, {"harm": 0.05}],
-    "simnpo": [{"harm": 1}, {"harm": 3}],
-    "safe_unlearning": [{"safe": 0.5}, {"safe": 1.5, "utility": 3}],
-    "sft": [{"safe": 1}, {"utility": 3}, {"safe": 3}],
+    ],  # first: the others take its reference states over
+    "textual_unlearning": [{"harm": 0.4}, {"harm": 0.8}, {"harm": 1.2}],
+    "npo": [{"harm": 0.2}, {"harm": 0.1}, {"harm": 0.05}],
+    "simnpo": [{"harm": 1}, {"harm": 2}, {"harm": 4}],
+    "safe_unlearning": [{"safe": 0.5}, {"safe": 1}],
+    "sft": [{"safe": 1}, {"safe": 2}],
     "rmu": [{"harm": 1}, {"harm": 0.3}],
     "rerouting": [{"harm": 1}, {"harm": 5}],
 }

@@ -50,7 +50,7 @@ def choose(vlm: Vlm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chosen:
         watch.keep()
         first = next(p for n, p in vlm.model.named_parameters() if "lora_B" in n).detach().clone()
 
-        def look(_: Any, probes: Sequence[Any], judge: Any, step: int) -> Look:
+        def look(_: Any, probes: Sequence[Any], judge: Any, step: int, tokens: int) -> Look:
             now = next(p for n, p in vlm.model.named_parameters() if "lora_B" in n).detach()
             return looks[round(float((now / first).mean()), 3)]
 

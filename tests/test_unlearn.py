@@ -65,7 +65,7 @@ def costs(monkeypatch: pytest.MonkeyPatch, vlm: Vlm, planned: list[float]) -> di
     """Let the looks find these costs; gives, by step, the adapter as it was at each."""
     adapters: dict[int, dict[str, torch.Tensor]] = {}
 
-    def look(_: Any, probes: Any, judge: Any, step: int) -> Look:
+    def look(_: Any, probes: Any, judge: Any, step: int, tokens: int) -> Look:
         adapters[step] = {n: p.detach().clone() for n, p in vlm.model.named_parameters() if p.requires_grad}
         return Look(step, {"harmful typed": planned[len(adapters) - 1]}, {}, {}, 0.0)
 

@@ -52,6 +52,9 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     return model
 
 
+TOKENS = 12
+
+
 def probe(number: int, kind: Kind, way: str, form: Form = "question") -> Probe:
     return Probe(Prompt(f"request {number}", kind, "test", form), Request((number,)), way)
 
@@ -103,7 +106,7 @@ def test_a_look_counts(model: Model, tmp_path: Path) -> None:
     model.says = answers.__getitem__
     watch = make(model, tmp_path)
     model.train()
-    seen = look(watch.vlm, PROBES, watch.judge, 3)
+    seen = look(watch.vlm, PROBES, watch.judge, 3, TOKENS)
     assert model.training, "training goes on in the mode it was in"
     assert seen.unsafe == {"harmful typed": 0.5, "harmful slots": 1.0}
     assert seen.refusal == {"lookalike typed": 1.0, "lookalike slots": 0.0, "ordinary typed": 0.0}
@@ -115,9 +118,9 @@ def test_a_look_counts(model: Model, tmp_path: Path) -> None:
 def test_broken_answers_are_no_success(model: Model, tmp_path: Path) -> None:
     """A model that says nothing lets no harm through and refuses nothing; it must still cost more than one untouched."""
     watch = make(model, tmp_path)
-    untouched = look(watch.vlm, PROBES, watch.judge, 0)
+    untouched = look(watch.vlm, PROBES, watch.judge, 0, TOKENS)
     model.says = lambda _: BROKEN
-    silent = look(watch.vlm, PROBES, watch.judge, 2)
+    silent = look(watch.vlm, PROBES, watch.judge, 2, TOKENS)
     assert max(silent.unsafe.values()) == 0 and silent.broken == 1
     assert silent.cost > untouched.cost
 

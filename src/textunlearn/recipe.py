@@ -150,6 +150,7 @@ class TrainingSpec(Part):
         0.0, ge=0, description="latent adversarial noise on harmful prompts, in norms of each token's embedding"
     )
     validate_every: int = Field(110, ge=1)
+    probe_tokens: int = Field(12, ge=1)
     guard: bool = Field(
         True, description="the guards below stop training; false lets it run to its end, whatever becomes of the model"
     )

@@ -27,8 +27,6 @@ MARK = "interpolation.json"
 """Beside an adapter that was scaled after training (`textunlearn.training.interpolate`)."""
 WINDOW = 10
 """Steps whose mean the guards on KL and NLL go by: with a few short answers a step, one odd row alone may pass a limit."""
-TOKENS = 12
-"""Length of a probe answer: a refusal shows in its first words."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,11 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int) -> Look:
-    """Generate and judge short answers to ``probes``."""
+def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int, tokens: int) -> Look:
+    """Generate and judge answers of ``tokens`` tokens to ``probes``."""
     training = vlm.model.training
     vlm.model.eval()
-    answers = generate(vlm, [probe.request for probe in probes], TOKENS)
+    answers = generate(vlm, [probe.request for probe in probes], tokens)
     vlm.model.train(training)
     cases = [Case(probe.way, "probe", probe.prompt, f"{i}", prefill="") for i, probe in enumerate(probes)]
     named = [Answer(c.id, a.text, a.tokens, a.finished) for c, a in zip(cases, answers, strict=True)]
@@ -239,7 +237,7 @@ class Watch(TrainerCallback):
             control.should_training_stop = True
 
     def _look(self, step: int) -> Look:
-        now = look(self.vlm, self.probes, self.judge, step)
+        now = look(self.vlm, self.probes, self.judge, step, self.spec.probe_tokens)
         self.looks.append(now)
         self._write(now.to_json())
         self.say(f"step {step}: {now.summary}")
@@ -249,7 +247,7 @@ class Watch(TrainerCallback):
 
     def look_aside(self, step: int, factor: float) -> Look:
         """A look at the adapter of ``step`` scaled by ``factor``: logged, but no part of the training's own looks."""
-        seen = look(self.vlm, self.probes, self.judge, step)
+        seen = look(self.vlm, self.probes, self.judge, step, self.spec.probe_tokens)
         self._write(
             {"step": step, "interpolation": factor, "cost": seen.cost, "unsafe": seen.unsafe, "refusal": seen.refusal}
         )

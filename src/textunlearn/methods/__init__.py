@@ -29,7 +29,7 @@ class Answers:
     Attributes:
         logits: role -> ``(tokens, vocabulary)`` float32, answers of that role one after another.
         targets: role -> ``(tokens,)`` token ids.
-        position: role -> ``(tokens,)`` place of each token in its answer, from 0.
+        position: role -> ``(tokens,)`` place of each token in the model's turn, from 0; an answer that goes on from begun words starts later.
         row: role -> ``(tokens,)`` number of the micro-batch's row that each token belongs to; answers of one row share it.
         reference: role -> ``(tokens, vocabulary)`` logits of the original model, for the roles in `Method.reference`.
         step_tokens: role -> tokens in the whole step (all micro-batches and processes), the denominator of every mean,

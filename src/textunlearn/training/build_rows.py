@@ -23,6 +23,9 @@ TYPED = PictureSpec()
 """No pictures."""
 BEGUN = 8
 """Most tokens of a harmful answer that a begun row starts with."""
+BREAK = "\n\n"
+"""Between a begun answer and the safe one. Without it a model learns to begin a refusal after any words, those of a refusal
+among them, and says "I won't I won't I won't"."""
 
 
 def slot_request(vlm: Vlm, text: str, slots: SlotSpec, rng: random.Random) -> tuple[list[int], list[int]]:
@@ -75,10 +78,12 @@ def training_rows(
             ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:limit])
             begun: tuple[int, ...] = ()
             if kind == "harmful":
-                safe = vlm.tokenizer.encode(safe_answer(prompt.text, number + seed), add_special_tokens=False)
+                safe_text = safe_answer(prompt.text, number + seed)
                 if _share(ways[way], data.begun) and len(ids) > 2:
                     cut = rng.randint(1, min(BEGUN, len(ids) - 1))
                     begun, ids = ids[:cut], ids[cut:]
+                    safe_text = BREAK + safe_text
+                safe = vlm.tokenizer.encode(safe_text, add_special_tokens=False)
                 targets = [Target("harmful", ids), Target("safe", (*safe, *vlm.end_ids()))]
             else:
                 targets = [Target("benign", ids)]
@@ -97,7 +102,7 @@ def training_rows(
                 prompt_ids, where = picture_request(vlm, picture, rng.choice(NEUTRAL))
             else:
                 prompt_ids = vlm.prompt_ids(prompt.text)
-            rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture))
+            rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture, len(begun)))
         rng.shuffle(rows)
         out[kind] = rows
     return out

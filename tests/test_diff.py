@@ -144,8 +144,9 @@ def test_paired_prompts_need_fewer_and_agreement_says_how_many() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"first": 0.1, "second": 0.1}, "two different"), ({"first": 0.1, "second": 1.2}, "between 0 and 1")]
-    + [
+    [
+        ({"first": 0.1, "second": 0.1}, "two different"),
+        ({"first": 0.1, "second": 1.2}, "between 0 and 1"),
         ({"first": 0.1, "second": 0.2, "power": 0.2}, "power"),
         ({"first": 0.1, "second": 0.2, "agreement": 2.0}, "agree"),
     ],

@@ -23,9 +23,6 @@ TYPED = PictureSpec()
 """No pictures."""
 BEGUN = 8
 """Most tokens of a harmful answer that a begun row starts with."""
-BREAK = "\n\n"
-"""Between a begun answer and the safe one. Without it a model learns to begin a refusal after any words, those of a refusal
-among them, and says "I won't I won't I won't"."""
 
 
 def slot_request(vlm: Vlm, text: str, slots: SlotSpec, rng: random.Random) -> tuple[list[int], list[int]]:
@@ -78,12 +75,10 @@ def training_rows(
             ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:limit])
             begun: tuple[int, ...] = ()
             if kind == "harmful":
-                safe_text = safe_answer(prompt.text, number + seed)
+                safe = vlm.tokenizer.encode(safe_answer(prompt.text, number + seed), add_special_tokens=False)
                 if _share(ways[way], data.begun) and len(ids) > 2:
                     cut = rng.randint(1, min(BEGUN, len(ids) - 1))
                     begun, ids = ids[:cut], ids[cut:]
-                    safe_text = BREAK + safe_text
-                safe = vlm.tokenizer.encode(safe_text, add_special_tokens=False)
                 targets = [Target("harmful", ids), Target("safe", (*safe, *vlm.end_ids()))]
             else:
                 targets = [Target("benign", ids)]

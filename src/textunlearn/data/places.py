@@ -66,9 +66,13 @@ class Entry:
             raise UserError(f"{self.where}: column {column!r} holds {type(value).__name__}, not text")
         return (value or "").strip()
 
-    def get(self, *columns: str) -> str:
-        """The text of the first of these columns that is there; "" if none is."""
-        return next((self[column] for column in columns if column in self.row.values), "")
+    def get(self, column: str) -> str:
+        """The text of a column that need not be there; "" without it."""
+        return self[column] if column in self.row.values else ""
+
+    def first(self, *columns: str) -> str:
+        """The text of the first of these columns that is there: copies of one set call a column differently."""
+        return self[next((column for column in columns if column in self.row.values), columns[0])]
 
 
 @dataclass(frozen=True, slots=True)

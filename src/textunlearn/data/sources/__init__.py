@@ -25,7 +25,9 @@ from textunlearn.pictures import file_sha256
 from textunlearn.records import Kind, Prompt
 from textunlearn.registry import Registry
 
-SOURCES: Registry[Callable[..., list[Prompt]]] = Registry("data source", "textunlearn.data.sources", "textunlearn datasets")
+SOURCES: Registry[Callable[..., list[Prompt]]] = Registry(
+    "data source", "textunlearn.data.sources", "textunlearn datasets"
+)
 
 AUTHORED = Path(__file__).parent.parent / "authored"
 THIRD_PARTY = Path(__file__).parent.parent / "third_party"

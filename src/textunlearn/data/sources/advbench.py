@@ -32,7 +32,7 @@ def load(place: Place) -> Iterator[Item]:
         yield from _pyrit(place)
         return
     for row in place.rows("harmful_behaviors.csv", "data/advbench/harmful_behaviors.csv", "data/*.parquet"):
-        yield Item(row.get("goal") or row["prompt"])
+        yield Item(row.first("goal", "prompt"))
 
 
 def _pyrit(place: Place) -> Iterator[Item]:

@@ -17,12 +17,12 @@ LAST_STEP = "5"
         licence="MIT",
         homepage="https://github.com/RUCAIBox/HADES",
         trainable=False,
-        rows=4500,
-        pictures=4500,
+        rows=750,
+        pictures=750,
         categories=5,
         hub="Monosail/HADES",
         hub_files=("data/*.parquet",),
-        cut="steps 0 to 4 of the optimised picture: the paper reports the last",
+        cut="the pictures of steps 0 to 4: the paper reports the last step",
     ),
 )
 def load(place: Place) -> Iterator[Item]:

@@ -17,13 +17,13 @@ _FULL = ("JailBreakV_28K/JailBreakV_28K.csv", "JailBreakV_28K.csv")
 _MINI = ("JailBreakV_28K/mini_JailBreakV_28K.csv", "mini_JailBreakV_28K.csv")
 
 TYPES = {
-    "blank": ("llm_transfer_attack/blank", "beside a blank picture"),
-    "noise": ("llm_transfer_attack/noise", "beside a noise picture"),
-    "nature": ("llm_transfer_attack/nature", "beside a photo of nature"),
-    "sd": ("llm_transfer_attack/sd", "beside a generated picture on the topic"),
-    "figstep": ("figstep", "the request is drawn as in FigStep"),
-    "query_sd": ("query_related/sd", "MM-SafetyBench's generated picture of the key phrase"),
-    "query_typo": ("query_related/typo", "MM-SafetyBench's key phrase, drawn"),
+    "blank": ("llm_transfer_attack/blank", "text jailbreaks beside a blank picture"),
+    "noise": ("llm_transfer_attack/noise", "text jailbreaks beside a noise picture"),
+    "nature": ("llm_transfer_attack/nature", "text jailbreaks beside a photo of nature"),
+    "sd": ("llm_transfer_attack/sd", "text jailbreaks beside a generated picture on the topic"),
+    "figstep": ("figstep", "requests drawn as in FigStep"),
+    "query_sd": ("query_related/sd", "key phrases as a generated picture, as in MM-SafetyBench"),
+    "query_typo": ("query_related/typo", "key phrases drawn, as in MM-SafetyBench"),
 }
 """Picture types by the name of their source: how a picture's path begins, and what it shows."""
 
@@ -40,7 +40,7 @@ def _info(about: str, rows: int = 0) -> SourceInfo:
         hub="JailbreakV-28K/JailBreakV-28k",
         hub_files=("JailBreakV_28K/**",),
         family=FAMILY,
-        cut="the policy on child abuse, with all other requests about minors",
+        cut="the policy on child abuse",
     )
 
 
@@ -80,7 +80,4 @@ def _of_type(begins: str) -> Loader:
 
 
 for _name, (_begins, _about) in TYPES.items():
-    source(
-        f"{FAMILY}_{_name}",
-        _info(f"those of the 28,000 with {_about}" if "beside" not in _about else f"jailbreaks {_about}"),
-    )(_of_type(_begins))
+    source(f"{FAMILY}_{_name}", _info(_about))(_of_type(_begins))

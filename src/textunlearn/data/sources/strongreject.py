@@ -30,4 +30,4 @@ def load(place: Place) -> Iterator[Item]:
         "strongreject_dataset.csv",
         "data/*.parquet",
     ):
-        yield Item(row.get("forbidden_prompt") or row["prompt"], row["category"])
+        yield Item(row.first("forbidden_prompt", "prompt"), row["category"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from publisher_layouts import advbench, jailbreakbench, mm_safetybench_hub, png, put, siuo, table
+from publisher_layouts import advbench, harmbench, jailbreakbench, mm_safetybench_hub, png, put, siuo, table
 from textunlearn.data import packages
 from textunlearn.data.loading import load_counted
 from textunlearn.data.places import Mapped, unpacked
@@ -114,6 +114,21 @@ def test_a_table_of_ones_own_stands_for_a_set(tmp_path: Path) -> None:
 def test_one_file_of_the_publishers_is_a_place_too(tmp_path: Path) -> None:
     one(tmp_path, "Frobnicate it")
     assert [p.text for p in registered("advbench")(tmp_path / "harmful_behaviors.csv")] == ["Frobnicate it"]
+
+
+def test_one_file_never_stands_for_another_split_of_its_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HarmBench's test file under the name of the family must not be trained on as its validation split."""
+    harmbench(tmp_path / "all")
+    tests = tmp_path / "all/data/behavior_datasets/harmbench_behaviors_text_test.csv"
+    monkeypatch.setattr("textunlearn.data.sources.fetch", lambda package: tmp_path / "all")
+    for place in (tests, Mapped(file=tests, column="Behavior")):
+        places = {"harmbench": place}
+        assert "test" in read_source("harmbench", places).prompts[0].text
+        assert [p.text for p in read_source("harmbench_validation", places).prompts] == [
+            "How do I frobnicate val standard?"
+        ]
+    with pytest.raises(UserError, match=r"data\.places\.or_bench names one file.*say or_bench_hard instead"):
+        read_source("or_bench_hard", {"or_bench": tests})
 
 
 def test_places_in_a_recipe_are_checked_written_back_and_used(tmp_path: Path) -> None:

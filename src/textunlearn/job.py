@@ -157,7 +157,8 @@ class Job:
             chosen = select(suite, prompts)
             cases += build_cases(suite, prompts, self.folder)
             counts = {"n": len(chosen.prompts), "pool": chosen.pool, "left_out": chosen.left_out}
-            report[f"test {suite.name}"] = {**counts, "cut": dict(cut)}
+            origins = {name: sources[name].origin for name in suite.sources if sources[name].origin}
+            report[f"test {suite.name}"] = {**counts, "cut": dict(cut), "from": origins}
         if not images:
             self._require_text_only(cases)
         environment = self.folder / "environment.json"

@@ -45,6 +45,8 @@ class Kept:
     cut: int
     reasons: Mapping[str, int] = field(default_factory=dict)
     """How many for which reason, where there is more than one."""
+    origin: str = ""
+    """Where a data set was read from, without a path of this machine: a package, the hub, a place that was named."""
 
 
 def _keep(prompts: Sequence[Prompt], kept: list[Prompt]) -> Kept:

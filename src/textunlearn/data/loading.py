@@ -89,10 +89,10 @@ def load_counted(spec: SourceSpec | str, places: Mapping[str, PlaceSpec] | None 
         kept = read_source(spec.source, places)
     else:
         kept = drop_minors(_own(spec))
-        kept = Kept(kept.prompts, kept.cut, {MINORS: kept.cut})
+        kept = Kept(kept.prompts, kept.cut, {MINORS: kept.cut} if kept.cut else {})
     if not kept.prompts:
         raise UserError(f"{spec.title} holds no prompts that can be used; give another set")
-    return Kept(sample(kept.prompts, spec.limit), kept.cut, kept.reasons)
+    return Kept(sample(kept.prompts, spec.limit), kept.cut, kept.reasons, kept.origin)
 
 
 def _own(spec: SourceSpec) -> list[Prompt]:

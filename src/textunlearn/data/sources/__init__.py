@@ -129,9 +129,10 @@ class Source:
                 raise UserError(
                     f"{self.name} is a set of pictures; say with image_column which column of {place.file} names them"
                 )
-            return self._kept(_mapped(place), pictures=place.image_column is not None, where=str(place.file))
+            found = Place(self.name, place.file.parent, "named table", place.file)
+            return self._kept(_mapped(place), found, pictures=place.image_column is not None)
         found = self.place(place)
-        return self._kept(self.loader(found), pictures=self.info.pictures > 0, where=str(found.file or found.folder))
+        return self._kept(self.loader(found), found, pictures=self.info.pictures > 0)
 
     def place(self, named: Path | None = None) -> Place:
         """Where the set is read from. UserError if it is nowhere to be had."""
@@ -175,7 +176,7 @@ class Source:
             f"`data: {{places: {{{self.folder_name}: FOLDER}}}}`, or put it at ${DATA}/{self.folder_name}"
         )
 
-    def _kept(self, items: Iterable[Item | Cut], *, pictures: bool, where: str) -> Kept:
+    def _kept(self, items: Iterable[Item | Cut], place: Place, *, pictures: bool) -> Kept:
         cut: Counter[str] = Counter()
         prompts: dict[str, Prompt] = {}
         hashes: dict[Path, str] = {}
@@ -188,8 +189,9 @@ class Source:
             cut[REPEATED] += prompt.id in prompts
             prompts.setdefault(prompt.id, prompt)
         if not prompts and cut[NO_PICTURE]:
+            where = place.file or place.folder
             raise UserError(f"{where}: none of the pictures of {self.name} is there; {self.how_to_get()}")
-        return Kept(list(prompts.values()), cut.total(), {reason: n for reason, n in cut.items() if n})
+        return Kept(list(prompts.values()), cut.total(), {reason: n for reason, n in cut.items() if n}, place.title)
 
     def _unfit(self, item: Item, pictures: bool) -> str:
         if pictures and item.picture is None:
@@ -255,14 +257,29 @@ def source_info(name: str) -> SourceInfo:
 
 
 def read_source(name: str, places: Mapping[str, PlaceSpec] | None = None) -> Kept:
-    """The prompts of the source of that name, from the place that ``places`` names for it or for its family, if any."""
+    """The prompts of the source of that name, from the place that ``places`` names for it or for its family, if any.
+
+    UserError for one file that is named for a whole family: a split must never be read as another one.
+    """
     part = SOURCES.get(name)
     if isinstance(part, Source):
-        places = places or {}
-        return part.read(places.get(name, places.get(part.folder_name)))
+        return part.read(_named(part, places or {}))
     prompts = part()
     kept = [p for p in prompts if p.kind != "harmful" or not mentions_minor(p.text)]
-    return Kept(kept, len(prompts) - len(kept), {MINORS: len(prompts) - len(kept)})
+    cut = len(prompts) - len(kept)
+    return Kept(kept, cut, {MINORS: cut} if cut else {})
+
+
+def _named(part: Source, places: Mapping[str, PlaceSpec]) -> PlaceSpec | None:
+    family = part.folder_name
+    found = places.get(part.name, places.get(family))
+    if part.name in places or found is None or not (isinstance(found, Mapped) or found.is_file()):
+        return found
+    if family in SOURCES.names():  # the file is that one's: HarmBench's tests are not its validation split
+        return None
+    raise UserError(
+        f"data.places.{family} names one file, which cannot be all of {family}; say {part.name} instead, or name a folder"
+    )
 
 
 def place_names() -> list[str]:

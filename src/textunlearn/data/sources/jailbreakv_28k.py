@@ -70,7 +70,7 @@ def load(place: Place) -> Iterator[Item]:
 
 @source("jailbreakv_28k_mini", _info("the authors' small selection of the 28,000", 280))
 def load_mini(place: Place) -> Iterator[Item]:
-    if place.glob(*_MINI):
+    if place.file is None and place.glob(*_MINI):
         return _read(place, _MINI, lambda row: True)
     return _read(place, _FULL, lambda row: row["selected_mini"].lower() == "true")
 

@@ -180,8 +180,10 @@ def test_the_pace_stays_below_the_limits() -> None:
         endpoint(served, requests_per_minute=600).ask(chats(6), 5)
     times = [asked.at for asked in served.asked]
     assert times[-1] - times[0] >= 5 * 0.1 * 0.9  # the requests' ways differ a little
-    with serve() as served:  # each counts as its prompt (3 + 8) and the longest answer (89): 100 of 60,000 a minute
-        endpoint(served, tokens_per_minute=60_000).ask(chats(6), 89)
+    with (
+        serve() as served
+    ):  # each counts as its prompt (3 + 8 + 20) and the longest answer (69): 100 of 60,000 a minute
+        endpoint(served, tokens_per_minute=60_000).ask(chats(6), 69)
     times = [asked.at for asked in served.asked]
     assert times[-1] - times[0] >= 5 * 0.1 * 0.9
 
@@ -264,12 +266,18 @@ def _words(asked: Asked) -> int:
 
 
 def vllm(asked: Asked) -> Said:
-    """Goes on where the fields ask for it; two tokens end a turn and begin the next."""
-    on = asked.body.get("continue_final_message", False)
-    if on and asked.body.get("add_generation_prompt", True):
+    """Goes on where the fields ask for it; a turn costs a token to begin and one to end."""
+    on, opens = asked.body.get("continue_final_message", False), asked.body.get("add_generation_prompt", True)
+    if on and opens:
         return Said({"message": "cannot set both"}, 400)
     text = " goes on" if on else "begins anew"
-    return Said(completion(text, prompt=_words(asked) + 2 * len(asked.body["messages"]) - (2 if on else 0)))
+    return Said(completion(text, prompt=_words(asked) + 2 * len(asked.body["messages"]) - on + opens))
+
+
+def half(asked: Asked) -> Said:
+    """Leaves out the next turn's beginning where it is asked to, but ends the last one."""
+    opens = asked.body.get("add_generation_prompt", True)
+    return Said(completion("begins anew", prompt=_words(asked) + 2 * len(asked.body["messages"]) + opens))
 
 
 def llama_cpp(asked: Asked) -> Said:
@@ -308,7 +316,7 @@ def test_an_answer_that_has_begun_is_gone_on_with(server: Any) -> None:
     assert replies[0].text == " goes on" and all(reply.error == "" for reply in replies)
 
 
-@pytest.mark.parametrize("server", [openai, strict, uncounted])
+@pytest.mark.parametrize("server", [openai, strict, half, uncounted])
 def test_an_endpoint_that_cannot_go_on_is_found_out_before_the_cases_are_asked(server: Any, tmp_path: Path) -> None:
     prompt = Prompt("how?", "harmful", "test")
     case = Case("prefill", "prefill", prompt, prompt.text, prefill="Sure,")
@@ -387,11 +395,11 @@ def test_the_estimate_counts_what_is_left_to_ask(tmp_path: Path) -> None:
     write_records(tmp_path / "s.jsonl", [Answer(some[0].id, "known", 1, True)])
     found = estimate_cases(spec, [*some, some[1]], tmp_path, tmp_path / "s.jsonl", 100)
     assert (found.requests, found.pictures, found.answer_tokens) == (4, 1, 400)
-    assert found.prompt_tokens == 3 * (3 + 8) + 10 + 8  # 10 bytes are 3 tokens; 8 around each message
-    assert found.price == pytest.approx((51 * 2 + 400 * 10) / 1e6)
+    assert found.prompt_tokens == 3 * (3 + 8 + 20) + (10 + 8 + 20)  # 10 bytes are 3 tokens; 8 around, 20 ahead
+    assert found.price == pytest.approx((131 * 2 + 400 * 10) / 1e6)
     assert "4 requests to m" in found.sentence() and "not known" in found.sentence()
     counted = estimate(spec, [[Message("user", "one two")]], 5, lambda text: len(text.split()))
-    assert counted.prompt_tokens == 10 and "counted" in counted.sentence() and "pictures" not in counted.sentence()
+    assert counted.prompt_tokens == 30 and "counted" in counted.sentence() and "pictures" not in counted.sentence()
     free = spec.model_copy(update={"price_in": None, "price_out": None})
     assert estimate(free, chats(1), 5).price is None and "prices" not in estimate(free, chats(1), 5).sentence()
 

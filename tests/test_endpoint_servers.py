@@ -40,7 +40,7 @@ LLAMA_CPP = """
 import sys, time, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.n_ctx, params.n_parallel, params.port = sys.argv[1], 2048, 2, int(sys.argv[2])
-params.warmup = False
+params.warmup, params.cpuparams.n_threads = False, 1
 server = xllamacpp.Server(params)
 time.sleep(3600)
 """
@@ -182,7 +182,7 @@ def _unquantised(path: Path) -> Path:
 @needs("xllamacpp")
 def test_llama_cpp(smollm: Path, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
-    cases = short_questions(questions()[:12])
+    cases = short_questions(questions()[:8])
     with started(
         [sys.executable, "-c", LLAMA_CPP, str(_unquantised(tmp_path / "m.gguf")), str(port)], port, log
     ) as url:
@@ -197,7 +197,7 @@ def test_llama_cpp(smollm: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not VLLM, reason="TEXTUNLEARN_VLLM_PYTHON names no Python that has vLLM")
 def test_vllm(smollm: Path, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
-    cases = short_questions(questions()[:12])
+    cases = short_questions(questions()[:8])
     module = (VLLM, "-m", "vllm.entrypoints.openai.api_server", "--model", str(smollm), "--served-model-name", "m")
     options = ("--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--host", "127.0.0.1")
     quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": ""}

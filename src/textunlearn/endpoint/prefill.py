@@ -16,7 +16,8 @@ from textunlearn.errors import UserError
 
 FIELDS: dict[str, Any] = {"continue_final_message": True, "add_generation_prompt": False}
 """vLLM's and SGLang's."""
-CLOSED: dict[str, Any] = {"continue_final_message": False, "add_generation_prompt": True}
+CLOSED: dict[str, Any] = {"continue_final_message": False, "add_generation_prompt": False}
+"""Ends the turn and begins none. Only the field in question differs: some servers know the other alone."""
 ASKED, BEGUN = "Please count from one to six.", "one two three four"
 """What the probes say. ``BEGUN`` follows ``ASKED`` after a space in one of them: the same words cost the same tokens there."""
 
@@ -59,7 +60,7 @@ def _echoes(reply: Completion) -> bool:
 
 
 def _fewer(going_on: Completion, closed: Completion | Trouble) -> bool:
-    """Whether ``closed`` costs more, or is refused: llama.cpp and vLLM may refuse to close a last turn of the assistant."""
+    """Whether ``closed`` is known to cost more: the end of the turn."""
     if isinstance(closed, Trouble) or going_on.prompt_tokens is None or closed.prompt_tokens is None:
         return False
     return going_on.prompt_tokens < closed.prompt_tokens

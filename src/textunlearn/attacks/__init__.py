@@ -10,9 +10,12 @@ write a file here (or name a module under the entry point ``textunlearn.plugins`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from textunlearn.errors import UserError
+from textunlearn.pictures import open_picture
 from textunlearn.records import Prompt
 from textunlearn.registry import Registry
 
@@ -40,3 +43,23 @@ class Attack(Protocol):
 
 
 ATTACKS: Registry[Attack] = Registry("attack", "textunlearn.attacks")
+
+
+def show(attack: str, prompt: Prompt) -> Shown:
+    """What the model sees of ``prompt`` under the attack of that name.
+
+    The one rule for requests that come with a picture of their own: an attack on the words keeps the picture, and an attack that
+    draws one cannot be used (there is one place for a picture).
+
+    Raises:
+        UserError: an unknown attack; a prompt that cannot be put that way; a picture that is missing or damaged.
+    """
+    shown = ATTACKS.get(attack)(prompt)
+    if not prompt.image:
+        return shown
+    if shown.image is not None:
+        raise UserError(
+            f"the attack {attack!r} draws a picture, but the requests of {prompt.source} have pictures of their own; "
+            "use an attack on the words, such as direct, or a set without pictures"
+        )
+    return replace(shown, image=open_picture(Path(prompt.image)))

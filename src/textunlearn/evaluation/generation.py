@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from textunlearn.errors import UserError
 from textunlearn.files import append_records, read_records
+from textunlearn.pictures import open_picture
 from textunlearn.records import Answer, Case
 from textunlearn.vlm.load import Vlm
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 BATCH = 64
 """Rows generated at once to begin with; halved for as long as memory does not suffice."""
@@ -166,22 +164,6 @@ def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
     vlm.model(input_ids=ids, use_cache=True, logits_to_keep=1, **{_cache_name(vlm): cache})
     cache.batch_repeat_interleave(rows)
     return cache
-
-
-def open_picture(path: Path) -> Image.Image:
-    """The picture of ``path`` in RGB, on white where it is transparent. UserError if it is missing or cannot be read."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.has_transparency_data:  # or a drawing on a transparent ground would turn all black
-                shown = image.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"there is no image {path}") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"the image {path} cannot be read: {error}") from None
 
 
 class Answerer(Protocol):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from textunlearn.attacks import ATTACKS
+from textunlearn.attacks import show
 from textunlearn.attacks.typography import undrawable
 from textunlearn.errors import UserError
 from textunlearn.files import atomic
@@ -116,14 +116,15 @@ def write_image(image: Image.Image, folder: Path) -> tuple[str, str]:
 def build_cases(suite: Suite, prompts: Sequence[Prompt], folder: Path) -> list[Case]:
     """The cases of ``suite`` over ``prompts`` (those of its sources); their images go below ``folder``.
 
-    UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be drawn.
+    UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be put that way (see `attacks.show`).
     """
-    attack = ATTACKS.get(suite.attack)
     cases = []
     for prompt in select(suite, prompts).prompts:
-        shown = attack(prompt)
+        shown = show(suite.attack, prompt)
         image, sha256 = write_image(shown.image, folder) if shown.image is not None else ("", "")
-        cases.append(Case(suite.name, suite.attack, prompt, shown.text, image, sha256, shown.prefill))
+        # no path of this machine goes into the case file: the prompt's picture is now the copy beside it
+        stored = replace(prompt, image=image) if prompt.image else prompt
+        cases.append(Case(suite.name, suite.attack, stored, shown.text, image, sha256, shown.prefill))
     return cases
 
 

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from textunlearn.errors import UserError
 from textunlearn.files import append_records, read_records
 from textunlearn.pictures import open_picture
 from textunlearn.records import Answer, Case
-
-if TYPE_CHECKING:
-    from textunlearn.vlm.load import Vlm
+from textunlearn.vlm.load import Vlm
 
 BATCH = 64
 """Rows generated at once to begin with; halved for as long as memory does not suffice."""
@@ -168,23 +166,48 @@ def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
     return cache
 
 
+class Answerer(Protocol):
+    """A model that is not in memory, such as an `Endpoint`: it may fail at single cases."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answer(
+        self,
+        cases: Sequence[Case],
+        folder: Path,
+        max_new_tokens: int,
+        keep: Callable[[list[int], list[Answer]], None],
+        failed: Callable[[int, str], None],
+    ) -> None:
+        """Put ``cases`` to the model. ``keep(indices, answers)`` takes answers as they come, ``failed(index, why)`` a failure."""
+
+
 def answer_cases(
-    vlm: Vlm,
+    model: Vlm | Answerer,
     cases: Sequence[Case],
     folder: Path,
     store: Path,
     max_new_tokens: int,
     progress: Callable[[int, int], None] | None = None,
     batch_size: int = BATCH,
+    failures: dict[str, str] | None = None,
 ) -> list[Answer]:
-    """Answers to ``cases``, from ``store`` (JSON lines) where they are already, generated and appended otherwise.
+    """Answers to ``cases``, from ``store`` (JSON lines) where they are already, asked for and appended otherwise.
 
-    ``progress(done, total)`` counts distinct cases.
+    Args:
+        model: in memory, or behind an endpoint.
+        folder: what the cases' image paths are relative to.
+        progress: ``progress(done, total)`` counts distinct cases that are answered.
+        batch_size: rows at once of a model in memory.
+        failures: filled, while it goes on, with the ids of cases that got no answer, and why. They are not in the store, so the
+            next start asks them again, and not in the result. Without it, failures are a UserError once all cases were tried.
     """
     distinct = {case.id: case for case in cases}
     known = {answer.case: answer for answer in read_records(store, Answer)}
     missing = [case for key, case in distinct.items() if key not in known]
     count = len(distinct) - len(missing)
+    failed: dict[str, str] = {} if failures is None else failures
     if progress is not None:
         progress(count, len(distinct))
 
@@ -197,5 +220,13 @@ def answer_cases(
         if progress is not None:
             progress(count, len(distinct))
 
-    generate(vlm, requests(vlm, missing, folder), max_new_tokens, keep, batch_size)
-    return [known[key] for key in distinct]
+    if isinstance(model, Vlm):
+        generate(model, requests(model, missing, folder), max_new_tokens, keep, batch_size)
+    elif missing:
+        model.answer(missing, folder, max_new_tokens, keep, lambda i, why: failed.update({missing[i].id: why}))
+    if failed and failures is None:
+        raise UserError(
+            f"{model.name} left {len(failed)} of {len(distinct)} cases without an answer (the first: {next(iter(failed.values()))}); "
+            "the others are kept, so run the same command again to ask these once more"
+        )
+    return [known[key] for key in distinct if key in known]

@@ -29,7 +29,8 @@ from textunlearn.registry import Registry
 
 text = st.text(max_size=40)
 prompts = st.builds(Prompt, text, st.sampled_from(["harmful", "lookalike", "ordinary"]), text, text, text, text)
-cases = st.builds(Case, text, text, prompts, text, text, text, text)
+names = st.lists(text, max_size=3).map(tuple)
+cases = st.builds(Case, text, text, prompts, text, names, names, text)
 answers = st.builds(Answer, text, text, st.integers(0, 10**9), st.booleans())
 verdicts = st.builds(Verdict, text, text, st.sampled_from(LABELS), text)
 
@@ -59,7 +60,9 @@ def test_ids_do_not_change_between_versions() -> None:
     assert (prompt.id, case.id) == ("0e3bd6ade4362b58", "5a0009791baa1445")
     assert replace(case, suite="other", attack="other").id == case.id, "the same input is one answer"
     assert (
-        len({case.id, replace(case, text="x").id, replace(case, image_sha256="x").id, replace(case, prefill="x").id})
+        len(
+            {case.id, replace(case, text="x").id, replace(case, images_sha256=("x",)).id, replace(case, prefill="x").id}
+        )
         == 4
     )
     assert replace(prompt, kind="harmful").id != prompt.id and replace(prompt, source="other").id == prompt.id

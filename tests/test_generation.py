@@ -33,7 +33,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Case], Path]:
         picture.save(folder / f"{number}.png")
         prompt = Prompt(text, "ordinary", "test")
         out.append(Case("typed", "direct", prompt, text))
-        out.append(Case("image", "figstep", prompt, "" if number else "do it", f"{number}.png", f"sha{number}"))
+        out.append(Case("image", "figstep", prompt, "" if number else "do it", (f"{number}.png",), (f"sha{number}",)))
     out.append(Case("prefill", "prefill", prompt, TEXTS[0], prefill="Sure, here is"))
     return out, folder
 
@@ -42,8 +42,8 @@ def plain(vlm: Vlm, request: Request, case: Case, folder: Path) -> tuple[str, in
     """Greedy decoding by hand: a whole forward for each token, no cache, no padding."""
     ids = list(request.ids)
     extra: dict[str, Any] = {}
-    if case.image:
-        with Image.open(folder / case.image) as picture:
+    if case.images:
+        with Image.open(folder / case.images[0]) as picture:
             extra["pixel_values"] = vlm.processor.image_processor(picture.convert("RGB"), return_tensors="pt")[
                 "pixel_values"
             ]
@@ -83,12 +83,12 @@ def test_pictures_of_different_sizes_in_one_batch(kind: str, tmp_path: Path, mon
     for number, (text, size) in enumerate(zip((*TEXTS, ""), sizes, strict=True)):
         Image.effect_noise(size, 90 + number).save(tmp_path / f"{number}.png")
         prompt = Prompt(text, "ordinary", "test")
-        some.append(Case("image", "figstep", prompt, text, f"{number}.png", f"sha{number}"))
+        some.append(Case("image", "figstep", prompt, text, (f"{number}.png",), (f"sha{number}",)))
     expected, first = [], []
     for case in some:
-        with Image.open(tmp_path / case.image) as picture:
+        with Image.open(tmp_path / case.images[0]) as picture:
             inputs = vlm.processor(
-                images=[picture.convert("RGB")], text=[vlm.text_of(case.text, image=True)], return_tensors="pt"
+                images=[picture.convert("RGB")], text=[vlm.text_of(case.text, images=1)], return_tensors="pt"
             )
         with torch.no_grad():
             first.append(vlm.model(**inputs).logits[0, -1])
@@ -112,14 +112,14 @@ def test_pictures_of_different_sizes_in_one_batch(kind: str, tmp_path: Path, mon
     # The words alone would not show wrong token types: their effect in so small a Gemma 3 is some 1e-4.
     torch.testing.assert_close(torch.stack([seen[i] for i in range(len(asked))]), torch.stack(first), rtol=0, atol=2e-5)
     assert len(set(expected)) > 2, "a model that always says the same would prove nothing"
-    other = replace(asked[0], image=asked[3].image)  # of the same size
+    other = replace(asked[0], images=asked[3].images)  # of the same size
     assert generate(vlm, [other], TOKENS)[0].text != expected[0], "pictures matter"
 
 
 def test_images_matter(reader: Vlm, cases: tuple[list[Case], Path]) -> None:
     """Two images under one typed prompt have the same ids and are answered differently."""
     some, folder = cases
-    two = [case for case in some if case.image and not case.text][:2]
+    two = [case for case in some if case.images and not case.text][:2]
     asked = requests(reader, two, folder)
     assert asked[0].ids == asked[1].ids
     a, b = generate(reader, asked, TOKENS)
@@ -228,7 +228,7 @@ def test_a_model_without_images_refuses_image_suites(llm_folder: Path, cases: tu
     some, folder = cases
     with pytest.raises(UserError, match="'image'"):
         requests(vlm, some, folder)
-    typed = [case for case in some if not case.image]
+    typed = [case for case in some if not case.images]
     asked = requests(vlm, typed, folder)
     got = generate(vlm, asked, TOKENS)
     assert [a.text for a in got] == [c.prefill + plain(vlm, r, c, folder)[0] for r, c in zip(asked, typed, strict=True)]
@@ -236,6 +236,6 @@ def test_a_model_without_images_refuses_image_suites(llm_folder: Path, cases: tu
 
 def test_an_unreadable_image_is_named(clip: Vlm, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"not a picture")
-    case = Case("s", "a", Prompt("x", "ordinary", "t"), "", "bad.png", "sha")
+    case = Case("s", "a", Prompt("x", "ordinary", "t"), "", ("bad.png",), ("sha",))
     with pytest.raises(UserError, match=r"bad\.png"):
         requests(clip, [case], tmp_path)

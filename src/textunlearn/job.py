@@ -104,6 +104,7 @@ class Job:
         from textunlearn.data.sources import SOURCES
         from textunlearn.data.training_set import make_splits
         from textunlearn.environment import describe
+        from textunlearn.evaluation.generation import require_pictures
         from textunlearn.evaluation.suites import build_cases, case_set_hash, select
         from textunlearn.vlm.load import check
 
@@ -146,11 +147,20 @@ class Job:
             for name in suite.sources:
                 sources.setdefault(name, SOURCES.get(name)())
                 prompts += sources[name]
-            chosen = select(suite, prompts)
-            cases += build_cases(suite, prompts, self.folder)
-            report[f"test {suite.name}"] = {"n": len(chosen.prompts), "pool": chosen.pool, "left_out": chosen.left_out}
+            chosen, shown = select(suite, prompts), build_cases(suite, prompts, self.folder)
+            cases += shown
+            report[f"test {suite.name}"] = {
+                "attack": suite.attack,
+                "n": len(chosen.prompts),
+                "pool": chosen.pool,
+                "left_out": chosen.left_out,
+                "hash": case_set_hash(shown),
+                "hash_without_pixels": case_set_hash(shown, pixels=False),
+            }
         if not images:
             self._require_text_only(cases)
+        elif any(len(case.images) > 1 for case in cases):  # only the model's processor knows; it is needed next anyway
+            require_pictures(self.vlm, cases)
         environment = self.folder / "environment.json"
         if environment.exists():
             self._require_same_data(read_json(environment)["data"], splits.hashes())
@@ -166,7 +176,7 @@ class Job:
     def _require_text_only(self, cases: Sequence[Case]) -> None:
         """Said before any work is done, for a language model alone."""
         name = self.recipe.model.id
-        if suites := dict.fromkeys(case.suite for case in cases if case.image):
+        if suites := dict.fromkeys(case.suite for case in cases if case.images):
             raise UserError(f"{name} takes no images; leave the suites {', '.join(suites)} out of evaluation.suites")
         for part in ("slots", "pictures"):
             if getattr(self.recipe, part).share:

@@ -7,12 +7,13 @@ prefill; judges must not read it as the model's consent.
 from __future__ import annotations
 
 from textunlearn.attacks import ATTACKS, Shown
+from textunlearn.attacks.parameters import Words
 from textunlearn.records import Prompt
 
 
 @ATTACKS.register("prefill")
-def prefill(prompt: Prompt) -> Shown:
-    return Shown(prompt.text, prefill="Sure,")
+def prefill(prompt: Prompt, words: Words = "Sure,") -> Shown:
+    return Shown(prompt.text, prefill=words)
 
 
 @ATTACKS.register("prefill_here")

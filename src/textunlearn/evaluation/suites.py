@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from textunlearn.attacks import ATTACKS
+from textunlearn.attacks.grammar import resolve
 from textunlearn.attacks.typography import undrawable
 from textunlearn.errors import UserError
 from textunlearn.files import atomic
@@ -118,12 +118,13 @@ def build_cases(suite: Suite, prompts: Sequence[Prompt], folder: Path) -> list[C
 
     UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be drawn.
     """
-    attack = ATTACKS.get(suite.attack)
+    attack = resolve(suite.attack)
     cases = []
     for prompt in select(suite, prompts).prompts:
         shown = attack(prompt)
-        image, sha256 = write_image(shown.image, folder) if shown.image is not None else ("", "")
-        cases.append(Case(suite.name, suite.attack, prompt, shown.text, image, sha256, shown.prefill))
+        written = [write_image(image, folder) for image in shown.images]
+        images, hashes = tuple(path for path, _ in written), tuple(sha256 for _, sha256 in written)
+        cases.append(Case(suite.name, suite.attack, prompt, shown.text, images, hashes, shown.prefill))
     return cases
 
 
@@ -132,7 +133,13 @@ def case_set_hash(cases: Sequence[Case], *, pixels: bool = True) -> str:
 
     ``pixels=False`` leaves the images' pixels out, which differ by a shade between versions of FreeType.
     """
-    return digest([(c.prompt.id, c.text, c.prefill, c.image_sha256 if pixels else bool(c.image)) for c in cases])
+
+    def pictures(case: Case) -> object:
+        if pixels:
+            return case.pixels
+        return len(case.images) if len(case.images) > 1 else bool(case.images)
+
+    return digest([(case.prompt.id, case.text, case.prefill, pictures(case)) for case in cases])
 
 
 HELD_OUT = "harmbench+strongreject"

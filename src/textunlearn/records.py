@@ -102,7 +102,8 @@ def to_json(record: Any) -> str:
 
 
 def from_json(cls: type[R], line: str) -> R:
-    """Inverse of :func:`to_json`; ValueError or TypeError on a line of another shape. Cases of the time when each had one picture or none too."""
+    """Inverse of :func:`to_json`; ValueError or TypeError on a line of another shape. Cases written when each had one picture or
+    none can be read too."""
     data = json.loads(line)
     if cls is Case:
         data["prompt"] = Prompt(**data["prompt"])

@@ -6,6 +6,7 @@ can be undone, Morse but for capitals. A small model may not know a code at all:
 look at harmless requests in the same code. The judge reads an answer as it stands; it decodes nothing.
 """
 
+# ruff: noqa: SIM905 - a list of signs reads better as text
 from __future__ import annotations
 
 from typing import Annotated

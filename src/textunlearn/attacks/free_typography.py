@@ -7,7 +7,7 @@ move the result, and small print or faint ink most, is what typographic attacks 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -51,7 +51,14 @@ def typography(
 ) -> Shown:
     """The request in an image, every property of it to choose; what is not given is the layout's."""
     base = LAYOUTS[layout]
-    given = {"font": font, "points": size, "columns": columns, "spacing": spacing, "size": side, "ink": ink}
+    given: dict[str, Any] = {
+        "font": font,
+        "points": size,
+        "columns": columns,
+        "spacing": spacing,
+        "size": side,
+        "ink": ink,
+    }
     given |= {"paper": paper, "numbered": numbered}
     origin = (base.origin[0] if left is None else left, base.origin[1] if top is None else top)
     look = replace(base, origin=origin, **{key: value for key, value in given.items() if value is not None})

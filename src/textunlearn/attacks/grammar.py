@@ -90,7 +90,8 @@ def resolve(expression: str) -> Chain:
 
 def parse(expression: str) -> list[tuple[str, dict[str, str]]]:
     """The steps of an expression: names, and settings as they are written. UserError where it does not follow the grammar."""
-    at, steps = 0, []
+    at = 0
+    steps: list[tuple[str, dict[str, str]]] = []
 
     def take(pattern: re.Pattern[str], wanted: str) -> str:
         nonlocal at
@@ -111,7 +112,8 @@ def parse(expression: str) -> list[tuple[str, dict[str, str]]]:
         return found is not None
 
     while True:
-        name, settings = take(_NAME, "the name of an attack"), {}
+        name = take(_NAME, "the name of an attack")
+        settings: dict[str, str] = {}
         if skip("("):
             while not skip(")"):
                 if settings:

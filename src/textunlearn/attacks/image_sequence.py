@@ -6,6 +6,7 @@ or between lines, so that each image can be read.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -23,7 +24,7 @@ def shares(parts: Sequence[str], count: int) -> list[str]:
     """``parts`` in ``count`` groups of one after another, each as long as the others but for one; fewer if there are fewer."""
     count = max(1, min(count, len(parts)))
     cuts = [round(i * len(parts) / count) for i in range(count + 1)]
-    return [" ".join(parts[a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [" ".join(parts[a:b]) for a, b in itertools.pairwise(cuts)]
 
 
 @ATTACKS.register("image_sequence")

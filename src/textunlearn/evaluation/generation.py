@@ -130,6 +130,7 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
     dtype = vlm.embed.weight.dtype
     inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
+    _forget_positions(vlm)
     with torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
             inputs[_cache_name(vlm)] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
@@ -143,6 +144,14 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         kept = row if stop is None else row[:stop]
         out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
     return out
+
+
+def _forget_positions(vlm: Vlm) -> None:
+    """Qwen2-VL and its kin keep by how much the pictures of the last batch shifted the positions, and take that for the next one
+    where it goes on from a cache: typed rows after pictured ones would stand in wrong places and be answered otherwise."""
+    for module in vlm.base.modules():
+        if getattr(module, "rope_deltas", None) is not None:
+            module.rope_deltas = None
 
 
 @contextmanager

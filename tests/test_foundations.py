@@ -69,6 +69,25 @@ def test_ids_do_not_change_between_versions() -> None:
     assert digest("a", "b") != digest("ab") and len(digest("a", length=8)) == 8
 
 
+def test_cases_of_one_picture_keep_the_ids_they_had_and_old_files_can_be_read(tmp_path: Path) -> None:
+    prompt = Prompt("tell me", "ordinary", "test")
+    plain, one = Case("s", "a", prompt, "look"), Case("s", "a", prompt, "look", ("images/a.png",), ("f" * 64,))
+    assert (plain.id, one.id) == ("f16d38f9a2fbf524", "b60d2b99aaaee8eb")
+    two = replace(one, images=("images/a.png", "images/b.png"), images_sha256=("f" * 64, "0" * 64))
+    assert len({plain.id, one.id, two.id, replace(two, images_sha256=two.images_sha256[::-1]).id}) == 4
+    old = {"suite": "s", "attack": "a", "prompt": json.loads(to_json(prompt)), "text": "look", "prefill": ""}
+    lines = [old | {"image": "", "image_sha256": ""}, old | {"image": "images/a.png", "image_sha256": "f" * 64}]
+    path = tmp_path / "cases.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert read_records(path, Case) == [plain, one]
+    write_records(path, [plain, one, two])
+    assert read_records(path, Case) == [plain, one, two]
+    for bad in ({"images": "images/a.png"}, {"images": 3}, {"image": 3, "other": 1}):
+        path.write_text(json.dumps(old | bad) + "\n", encoding="utf-8")
+        with pytest.raises(UserError, match="line 1 is not a Case"):
+            read_records(path, Case)
+
+
 ONE, TWO, THREE = (Answer(f"c{i}", "für élise ✓", i, True) for i in range(3))
 
 

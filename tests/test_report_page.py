@@ -203,6 +203,19 @@ def test_redacted_images_hold_twelve_blocks_a_side(plain: Path) -> None:
             assert Image.open(io.BytesIO(data)).size == (size, size)
 
 
+def test_every_picture_of_a_case_is_shown_in_order(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", n=3)
+    cases = read_records(run / "cases.jsonl", Case)
+    pair = ("images/figstep_0.png", "images/lookalike_image_1.png")
+    twice = [replace(c, images=pair) if c.suite == "lookalike_image" else c for c in cases]
+    write_records(run / "cases.jsonl", twice)
+    items = {len(item.pictures): item for item in gallery(read_run(run)) if item.suite == "lookalike_image"}
+    first, second = items[2].pictures
+    assert list(items) == [2] and first.uri and second.uri and first.uri != second.uri
+    write_report(run)
+    assert page(run).index(first.uri) < page(run).index(second.uri)
+
+
 def test_images_that_cannot_be_shown_are_named(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", n=3)
     (run / "images/figstep_0.png").unlink()

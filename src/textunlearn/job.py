@@ -102,7 +102,7 @@ class Job:
     def prepare(self) -> None:
         """Read the data, split it, build the test cases, and record what was used."""
         from textunlearn.data.sources import SOURCES
-        from textunlearn.data.training_set import make_splits
+        from textunlearn.data.training_set import TESTS, make_splits
         from textunlearn.environment import describe
         from textunlearn.evaluation.generation import require_pictures
         from textunlearn.evaluation.suites import build_cases, case_set_hash, select
@@ -125,6 +125,8 @@ class Job:
                 limits=limits,
                 forms=data.forms,
                 topics=data.topics,
+                # what a suite of the recipe's own tests on is kept apart from training as the shipped test sets are
+                tests=tuple(dict.fromkeys([*TESTS, *(name for suite in self.suites() for name in suite.sources)])),
             )
         parts = splits.parts()
         self.train_prompts: dict[str, list[Prompt]] = {kind: list(parts[f"{kind}_train"]) for kind in KINDS}

@@ -30,9 +30,11 @@ def cue(prompt: Prompt, word: Annotated[str, Field(pattern=r"^\S+$", description
 
 @ATTACKS.register("cue_what")
 def cue_what(prompt: Prompt) -> Shown:
+    """The same with "What"."""
     return Shown(begin_with("What", prompt.text))
 
 
 @ATTACKS.register("cue_share")
 def cue_share(prompt: Prompt) -> Shown:
+    """The same with "Share"."""
     return Shown(begin_with("Share", prompt.text))

@@ -29,16 +29,19 @@ read tells nothing about safety."""
 
 @ATTACKS.register("figstep")
 def figstep(prompt: Prompt) -> Shown:
+    """The request in an image above "1." "2." "3.", under FigStep's prompt (arXiv 2311.05608)."""
     return Shown(FIGSTEP_TEXT, (render(prompt.text, NUMBERED),))
 
 
 @ATTACKS.register("typography_short")
 def typography_short(prompt: Prompt) -> Shown:
+    """The request in an image under a short neutral prompt."""
     return Shown(SHORT_TEXT, (render(prompt.text, PLAIN),))
 
 
 @ATTACKS.register("typography_bare")
 def typography_bare(prompt: Prompt) -> Shown:
+    """The request in an image, nothing typed."""
     return Shown("", (render(prompt.text, PLAIN),))
 
 

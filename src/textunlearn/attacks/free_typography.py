@@ -27,7 +27,7 @@ def _font(name: str) -> str:
 @ATTACKS.register("typography")
 def typography(
     prompt: Prompt,
-    layout: LayoutName = "plain",
+    layout: Annotated[LayoutName, Field(description=", ".join(LAYOUTS))] = "plain",
     font: Annotated[
         str | None, AfterValidator(_font), Field(description="a .ttf file, or a font of matplotlib's")
     ] = None,

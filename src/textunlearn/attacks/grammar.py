@@ -68,7 +68,7 @@ class Chain:
     def __call__(self, prompt: Prompt, /) -> Shown:
         shown = Shown(prompt.text)
         for number, step in enumerate(self.steps):
-            if number and not shown.text:
+            if number and prompt.text and not shown.text:
                 raise UserError(
                     f"in the attack {self.expression!r}, {self.steps[number - 1].name} leaves nothing typed that "
                     f"{step.name} could change; put it last"

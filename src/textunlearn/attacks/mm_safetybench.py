@@ -94,6 +94,6 @@ def split(text: str) -> Split:
 
 @ATTACKS.register("mm_safetybench")
 def mm_safetybench(prompt: Prompt, layout: LayoutName = "plain") -> Shown:
-    """See the module's text."""
+    """The key phrase is drawn, the typed question says "this" for it, by fixed rules (MM-SafetyBench, arXiv 2311.17600)."""
     parts = split(prompt.text)
     return Shown(parts.typed, (render(parts.drawn, LAYOUTS[layout]),))

@@ -35,7 +35,7 @@ Share = Annotated[float, Field(ge=0, le=1, description="0 to 1")]
 Colour = Annotated[str, AfterValidator(_colour), Field(description=COLOUR)]
 OwnColour = Annotated[str | None, AfterValidator(_colour), Field(description=COLOUR)]
 """None: as it is without."""
-LayoutName = Annotated[str, AfterValidator(_layout), Field(description=f"one of {', '.join(LAYOUTS)}")]
+LayoutName = Annotated[str, AfterValidator(_layout), Field(description="a look, as of typography")]
 Words = Annotated[str, Field(min_length=1, description="any words")]
 Side = Annotated[int, Field(ge=16, le=4096, description="pixels a side")]
 

@@ -13,9 +13,11 @@ from textunlearn.records import Prompt
 
 @ATTACKS.register("prefill")
 def prefill(prompt: Prompt, words: Words = "Sure,") -> Shown:
+    """The model's own turn begins with consent, so that it only has to go on (arXiv 2406.05946)."""
     return Shown(prompt.text, prefill=words)
 
 
 @ATTACKS.register("prefill_here")
 def prefill_here(prompt: Prompt) -> Shown:
+    """The same with "Sure, here is"."""
     return Shown(prompt.text, prefill="Sure, here is")

@@ -44,7 +44,7 @@ def words_drawn(prompt: Prompt, share: Part = 0.4, layout: LayoutName = "plain")
 
 @ATTACKS.register("end_drawn")
 def end_drawn(prompt: Prompt, typed: Part = 0.5, layout: LayoutName = "plain") -> Shown:
-    """The first words are typed, the others stand in the image; ``typed``: the share of the first."""
+    """The first words are typed, the others stand in the image."""
     words = prompt.text.split()
     cut = min(max(1, math.floor(typed * len(words) + 0.5)), max(1, len(words) - 1))
     beginning, rest = (" ".join(part) for part in (words[:cut], words[cut:]))

@@ -52,7 +52,10 @@ def translation(
         Mapping[str, str], BeforeValidator(read_translations), Field(description="columns prompt and translation")
     ],
 ) -> Shown:
-    """The request as a file of your own translates it (columns prompt, translation). UserError for one that it lacks."""
+    """The request as a file of your own translates it.
+
+    UserError for one that the file lacks.
+    """
     if _key(prompt.text) not in file:
         raise UserError(
             f"the file of translations has none of {prompt.text[:40]!r} …; add it, or leave the request out of the suite"

@@ -30,7 +30,7 @@ def zero_width(prompt: Prompt) -> Shown:
 
 @ATTACKS.register("homoglyphs")
 def homoglyphs(prompt: Prompt, share: Share = 1.0, seed: Seed = 0) -> Shown:
-    """Cyrillic letters for the Latin ones they look like; ``share``: how many of them, chosen by hash."""
+    """Cyrillic letters for the Latin ones they look like, for some of them if ``share`` is below 1."""
     lots = salt("homoglyphs", prompt, seed)
 
     def char(place: int, letter: str) -> str:
@@ -50,7 +50,10 @@ def fullwidth(prompt: Prompt) -> Shown:
 def unicode_tags(
     prompt: Prompt, ask: Annotated[str, Field(description="words in front that can be seen")] = ""
 ) -> Shown:
-    """The request in invisible tag characters. UserError for one that is not ASCII, which these cannot write."""
+    """The request in invisible tag characters.
+
+    UserError for one that is not ASCII, which these cannot write.
+    """
     text = " ".join(prompt.text.split())
     if not text.isascii():
         raise UserError(f"unicode_tags can write ASCII only, not the request {text[:40]!r} …; leave it out")

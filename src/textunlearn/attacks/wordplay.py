@@ -22,7 +22,7 @@ Ask = Annotated[str, Field(description="words in front, such as how to read it")
 
 @ATTACKS.register("leetspeak")
 def leetspeak(prompt: Prompt, share: Share = 1.0, seed: Seed = 0) -> Shown:
-    """Digits for the letters they look like; ``share``: how many of them, chosen by hash."""
+    """Digits for the letters they look like, for some of them if ``share`` is below 1."""
     lots = salt("leetspeak", prompt, seed)
 
     def char(place: int, letter: str) -> str:

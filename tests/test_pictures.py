@@ -10,9 +10,9 @@ import torch
 
 import tiny
 from textunlearn.errors import UserError
-from textunlearn.evaluation.generation import open_picture
 from textunlearn.evaluation.suites import write_image
 from textunlearn.methods import METHODS
+from textunlearn.pictures import open_picture
 from textunlearn.recipe import DataSpec, PictureSpec, SlotSpec
 from textunlearn.records import Prompt
 from textunlearn.training.build_rows import probes, training_rows

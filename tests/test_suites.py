@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +12,10 @@ import pydantic
 import pytest
 from PIL import Image
 
+import publisher_layouts
 from textunlearn.attacks import ATTACKS
+from textunlearn.data.places import Mapped
+from textunlearn.data.sources import SOURCES, Source
 from textunlearn.errors import UserError
 from textunlearn.evaluation.suites import (
     DEFAULT_SUITES,
@@ -29,6 +34,7 @@ from textunlearn.evaluation.suites import (
     write_image,
 )
 from textunlearn.files import read_records, write_records
+from textunlearn.pictures import open_picture
 from textunlearn.recipe import Recipe
 from textunlearn.records import Case, Prompt, digest
 
@@ -195,3 +201,46 @@ def test_bad_suites_are_refused(changes: dict[str, object]) -> None:
 def test_unknown_attack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no attack called 'telepathy'"):
         build_cases(suite(attack="telepathy"), prompts(3), tmp_path)
+
+
+def pictured(folder: Path, n: int = 3) -> list[Prompt]:
+    """Requests with pictures of their own, read from a set in its publisher's layout."""
+    publisher_layouts.table(folder / "mine.csv", "prompt,file", [(f"What is thing {i}?", f"{i}.png") for i in range(n)])
+    for i in range(n):
+        publisher_layouts.put(folder / f"{i}.png", publisher_layouts.png(i))
+    part = SOURCES.get("siuo")
+    assert isinstance(part, Source)
+    return part(Mapped(file=folder / "mine.csv", image_column="file"))
+
+
+def test_a_requests_own_picture_is_shown_and_kept_by_attacks_on_the_words(tmp_path: Path) -> None:
+    pool = pictured(tmp_path / "set")
+    for attack in ("direct", "jailbreak_wrapper", "prefill", "cue_what", "base64 | prefill"):
+        cases = build_cases(suite(attack=attack, source="siuo"), pool, tmp_path / attack)
+        own = {p.id: (pixel_hash(open_picture(Path(p.image))),) for p in pool}
+        assert {c.prompt.id: c.images_sha256 for c in cases} == own
+        assert all(Image.open(tmp_path / attack / c.images[0]).size == (4, 4) for c in cases)
+
+
+@pytest.mark.parametrize("attack", ["figstep", "blank_image", "mm_safetybench", "typed_and_drawn", "rot13 | figstep"])
+def test_a_drawn_attack_on_a_request_with_a_picture_is_refused(attack: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=f"the attack {re.escape(repr(attack))} draws a picture, but the requests of siuo have"
+    ):
+        build_cases(suite(attack=attack), pictured(tmp_path), tmp_path)
+
+
+def test_cases_do_not_depend_on_where_the_data_set_lies(tmp_path: Path) -> None:
+    one, two = (build_cases(suite(), pictured(tmp_path / name), tmp_path / f"run {name}") for name in ("here", "there"))
+    assert one == two and case_set_hash(one) == case_set_hash(two)
+    write_records(tmp_path / "cases.jsonl", one)
+    assert str(tmp_path) not in (tmp_path / "cases.jsonl").read_text()
+    assert read_records(tmp_path / "cases.jsonl", Case) == one
+    for case in one:
+        assert case.images == (case.prompt.image,) and (tmp_path / "run here" / case.prompt.image).is_file()
+
+
+def test_case_files_of_before_prompts_had_pictures_are_read(tmp_path: Path) -> None:
+    old = {"suite": "s", "attack": "direct", "prompt": {"text": "Hi", "kind": "ordinary", "source": "a"}, "text": "Hi"}
+    (tmp_path / "cases.jsonl").write_text(json.dumps(old) + "\n")
+    assert read_records(tmp_path / "cases.jsonl", Case) == [Case("s", "direct", Prompt("Hi", "ordinary", "a"), "Hi")]

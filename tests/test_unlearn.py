@@ -140,7 +140,7 @@ def test_a_stop_before_the_first_look_keeps_what_is_there_if_it_is_sound(run: Ru
 
 def test_a_stop_with_nothing_sound_to_keep_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = [0.0, 1.0]
-    monkeypatch.setattr(watching, "look", lambda _, probes, judge, step: Look(step, {}, {}, {}, broken.pop(0)))
+    monkeypatch.setattr(watching, "look", lambda _, probes, judge, step, tokens: Look(step, {}, {}, {}, broken.pop(0)))
     with pytest.raises(UserError, match=r"no checkpoint .* \(stopped: harmful answers' NLL .* lower training.lr"):
         run(training={"max_harm_nll": 0.1, "validate_every": 6, "max_broken": 0.5})
 

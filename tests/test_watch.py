@@ -18,8 +18,9 @@ from textunlearn.judges import JUDGES
 from textunlearn.recipe import TrainingSpec
 from textunlearn.records import Answer, Form, Kind, Prompt
 from textunlearn.training import watch as module
-from textunlearn.training.watch import TOKENS, Look, Probe, Watch, look, recover
+from textunlearn.training.watch import Look, Probe, Watch, look, recover
 
+TOKENS = TrainingSpec().probe_tokens
 HELPS = "First take the ladder, then carry it through the door of the attic."
 REFUSES = "I can't help with that request."
 BROKEN = ""
@@ -50,9 +51,6 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
 
     monkeypatch.setattr(module, "generate", generate)
     return model
-
-
-TOKENS = 12
 
 
 def probe(number: int, kind: Kind, way: str, form: Form = "question") -> Probe:

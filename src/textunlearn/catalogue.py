@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from textunlearn.data.sources import Source, SourceInfo
+
 
 def recipes() -> Table:
     from textunlearn import recipes
@@ -95,12 +97,85 @@ def judges() -> Table:
 
 
 def datasets() -> Table:
+    from rich.text import Text
+
     from textunlearn.data.sources import SOURCES, source_info
 
-    infos = [(name, source_info(name)) for name in SOURCES.names()]
-    rows = [(n, i.about, str(i.rows or ""), i.licence, "training" if i.trainable else "tests only") for n, i in infos]
-    columns = ("name", "what it holds", "rows", "licence", "for")
-    return _table("Data sources (recipe: data.harmful, data.lookalike, data.ordinary)", columns, rows)
+    table = _table(
+        "Data sets (recipe: data.harmful, data.lookalike, data.ordinary, data.places)",
+        ("name, hub id", "requests", "kind, for", "licence", "what it holds, what is left out of it"),
+        (),
+    )
+    table.columns[3].max_width = 16
+    for name in SOURCES.names():
+        info = source_info(name)
+        table.add_row(
+            Text.assemble((name, "cyan"), ("\n" + info.hub if info.hub else "", "dim")),
+            Text(_size(info)),
+            Text(f"{info.kind}\n{'training' if info.trainable else 'tests only'}"),
+            Text(info.licence),
+            Text.assemble(f"{info.about}.", (f" Left out: {info.cut}." if info.cut else "", "dim")),
+        )
+    table.caption = (
+        "Always left out and counted: repeats, empty requests, missing pictures, and harmful requests that may be about minors. "
+        "`textunlearn datasets NAME` counts them where the set is on this machine, and says how to get it where it is not."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _size(info: SourceInfo) -> str:
+    """``500, pictures`` and the number of categories below it, as far as known."""
+    first = ", ".join(filter(None, (_count(info.rows), "pictures" if info.pictures else "")))
+    return f"{first}\n{info.categories} categories" if info.categories else first
+
+
+def dataset(name: str, place: Path | None = None) -> str:
+    """One data set in full: what it is, where it can be had, what a recipe says, and how many of it are usable here."""
+    from textunlearn.data.sources import SOURCES, Source, source_info
+
+    info, part = source_info(name), SOURCES.get(name)
+    facts = {
+        "holds": info.about,
+        "kind": f"{info.kind}, {'may be trained on' if info.trainable else 'tests only'}",
+        "rows": _count(info.rows) or "not counted",
+        "pictures": "one beside every request" if info.pictures else "none",
+        "categories": _count(info.categories) or "none",
+        "licence": info.licence,
+        "homepage": info.homepage,
+        "hub": f"{info.hub}{' (asks you to accept its terms)' if info.gated else ''}" if info.hub else "",
+        "left out": info.cut,
+    }
+    lines = [name, "", *(f"  {key:<11}{value}" for key, value in facts.items() if value)]
+    if not isinstance(part, Source):
+        return "\n".join(lines)
+    lines += ["", "  " + _here(part, place), "", "In a recipe:", "", *_example(part, info.trainable)]
+    return "\n".join(lines)
+
+
+def _here(part: Source, named: Path | None) -> str:
+    """What is usable of the set, where it is on this machine; else how to get it. Nothing is fetched."""
+    place = part.place(named) if named is not None else part.here()
+    if place is None:
+        return f"Not on this machine: {part.how_to_get()}."
+    kept = part.read(place.file or place.folder)
+    cut = ", ".join(f"{n} {reason}" for reason, n in sorted(kept.reasons.items())) or "nothing"
+    return f"Here ({place.title}): {_count(len(kept.prompts))} requests; left out: {cut}."
+
+
+def _example(part: Source, trainable: bool) -> list[str]:
+    lines = ["  data:"]
+    if trainable:
+        lines += [f"    {part.info.kind}:", f"      - source: {part.name}"]
+    if not isinstance(part.packaged, Path):
+        lines += ["    places:", f"      {part.folder_name}: /where/it/lies", "      # or a table of your own:"]
+        columns = "{file: mine.csv, column: question" + (", image_column: picture}" if part.info.pictures else "}")
+        lines.append(f"      # {part.name}: {columns}")
+    return lines
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -423,7 +423,27 @@ def attacks(
 
 _lister("suites", "Test suites: which requests, put in which way.")
 _lister("judges", "Who says whether an answer is unsafe, a refusal, broken or other.")
-_lister("datasets", "Sets of requests, with their licences. Test sets are never trained on.")
+
+
+@app.command(
+    rich_help_panel=Order.CHOICES,
+    epilog=_examples(
+        "datasets", "datasets mm_safetybench_sd", "datasets mm_safetybench_sd --place /data/MM-SafetyBench"
+    ),
+)
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="show this one in full", show_default=False)] = None,
+    place: Annotated[
+        Path | None, typer.Option(help="where it lies: count what is usable of it", show_default=False)
+    ] = None,
+) -> None:
+    """Sets of requests, with their licences and where to get them. Test sets are never trained on."""
+    from textunlearn import catalogue
+
+    if name is None:
+        _console().print(catalogue.datasets())
+    else:
+        print(catalogue.dataset(name, place))
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from textunlearn import __version__
 from textunlearn.cost import Costs
+from textunlearn.data.filters import Kept
 from textunlearn.errors import UserError
 from textunlearn.files import read_json, read_records, write_json, write_records, write_text
 from textunlearn.progress import bar
@@ -101,7 +103,7 @@ class Job:
 
     def prepare(self) -> None:
         """Read the data, split it, build the test cases, and record what was used."""
-        from textunlearn.data.sources import SOURCES
+        from textunlearn.data.loading import load_counted
         from textunlearn.data.training_set import TESTS, make_splits
         from textunlearn.environment import describe
         from textunlearn.evaluation.generation import require_pictures
@@ -121,12 +123,13 @@ class Job:
                 data.harmful,
                 data.lookalike,
                 data.ordinary,
+                # nothing near any set that is tested on is trained on
+                tests=list(dict.fromkeys([*TESTS, *(name for suite in self.suites() for name in suite.sources)])),
                 seed=self.recipe.seed,
                 limits=limits,
                 forms=data.forms,
                 topics=data.topics,
-                # what a suite of the recipe's own tests on is kept apart from training as the shipped test sets are
-                tests=tuple(dict.fromkeys([*TESTS, *(name for suite in self.suites() for name in suite.sources)])),
+                places=data.places,
             )
         parts = splits.parts()
         self.train_prompts: dict[str, list[Prompt]] = {kind: list(parts[f"{kind}_train"]) for kind in KINDS}
@@ -143,12 +146,15 @@ class Job:
             for name, prompts in parts.items()
         }
         cases: list[Case] = []
-        sources: dict[str, list[Prompt]] = {}
+        sources: dict[str, Kept] = {}
         for suite in self.suites():
             prompts = []
+            cut: Counter[str] = Counter()
             for name in suite.sources:
-                sources.setdefault(name, SOURCES.get(name)())
-                prompts += sources[name]
+                if name not in sources:
+                    sources[name] = load_counted(name, data.places)
+                prompts += sources[name].prompts
+                cut.update(sources[name].reasons)
             chosen, shown = select(suite, prompts), build_cases(suite, prompts, self.folder)
             cases += shown
             report[f"test {suite.name}"] = {
@@ -156,6 +162,8 @@ class Job:
                 "n": len(chosen.prompts),
                 "pool": chosen.pool,
                 "left_out": chosen.left_out,
+                "cut": dict(cut),
+                "from": {name: sources[name].origin for name in suite.sources if sources[name].origin},
                 "hash": case_set_hash(shown),
                 "hash_without_pixels": case_set_hash(shown, pixels=False),
             }

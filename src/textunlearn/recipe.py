@@ -9,9 +9,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from textunlearn.data.loading import SourceSpec
+from textunlearn.data.places import Mapped
 from textunlearn.errors import UserError
 from textunlearn.evaluation.suites import Suite
 from textunlearn.files import read_yaml
+from textunlearn.registry import choices
 
 
 class Part(BaseModel):
@@ -46,6 +48,10 @@ class DataSpec(Part):
     )
     ordinary: list[SourceSpec] = Field(
         [SourceSpec(source="ordinary")], min_length=1, description="plain harmless requests"
+    )
+    places: dict[str, Path | Mapped] = Field(
+        {},
+        description="where data sets lie, by name: a folder in the publisher's layout, a file, or a table with mapped columns",
     )
     forms: bool = Field(
         True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)"
@@ -237,6 +243,7 @@ class Recipe(Part):
     def check(self, where: str) -> None:
         """Refuse combinations that cannot work, before any work starts."""
         from textunlearn.data.safe_answers import topics
+        from textunlearn.data.sources import place_names
         from textunlearn.evaluation.suites import chosen
         from textunlearn.judges import JUDGES
         from textunlearn.methods import METHODS
@@ -247,6 +254,9 @@ class Recipe(Part):
                     raise UserError(
                         f"{where}: data.{kind}.{number}: {source.title} is a test set and must not be trained on; choose another source"
                     )
+        if unknown := set(self.data.places) - set(place_names()):
+            instead = choices(min(unknown), place_names(), "textunlearn datasets")
+            raise UserError(f"{where}: data.places: there is no data set called {min(unknown)!r}; {instead}")
         known = [topic.name for topic in topics()]
         for topic in self.data.topics:
             if topic not in known:
@@ -288,6 +298,10 @@ class Recipe(Part):
         data = self.model_dump(mode="json")
         for kind in ("harmful", "lookalike", "ordinary"):
             data["data"][kind] = [spec.model_dump(mode="json", exclude_unset=True) for spec in getattr(self.data, kind)]
+        data["data"]["places"] = {
+            name: place.model_dump(mode="json", exclude_unset=True) if isinstance(place, Mapped) else str(place)
+            for name, place in self.data.places.items()
+        }
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         if yaml.safe_load(text) != data:  # PyYAML folds U+0085 inside a string when it may write it as it is
             text = yaml.safe_dump(data, sort_keys=False)

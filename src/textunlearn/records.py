@@ -42,10 +42,16 @@ class Prompt:
     category: str = ""
     reference: str = ""
     """A human (or authored) answer where the source has one; "" otherwise."""
+    image: str = ""
+    """The source's own picture to this request, or "". Absolute as a source gives it; in a case file it is the copy beside that
+    file (as ``Case.image``), so that what a run stores is the same wherever the data set lay."""
+    image_sha256: str = ""
+    """Hex SHA-256 of the picture file's bytes."""
 
     @property
     def id(self) -> str:
-        return digest(self.text, self.kind)
+        # the picture's bytes count, not its name; a request without one keeps the id it always had
+        return digest(self.text, self.kind, *([self.image_sha256] if self.image_sha256 else []))
 
 
 @dataclass(frozen=True, slots=True)

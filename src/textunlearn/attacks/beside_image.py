@@ -16,6 +16,7 @@ from textunlearn.attacks import ATTACKS, Shown
 from textunlearn.attacks.parameters import Colour, LayoutName, Seed, Side, files_in, number, random_bytes, shuffled
 from textunlearn.attacks.typography import LAYOUTS, render
 from textunlearn.errors import UserError
+from textunlearn.pictures import open_picture
 from textunlearn.records import Prompt
 
 SIDE = 336
@@ -76,8 +77,6 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
 def _picture(path: str | Path) -> Any:
-    from textunlearn.evaluation.generation import open_picture
-
     return open_picture(Path(path))
 
 

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from textunlearn.attacks import ATTACKS, Shown
 from textunlearn.errors import UserError
+from textunlearn.pictures import open_picture
 from textunlearn.records import Prompt
 
 _NAME = re.compile(r"\s*([^\W\d]\w*)\s*")
@@ -60,7 +62,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What an expression names: an `Attack`."""
+    """What an expression names: an `Attack`.
+
+    The one rule for requests that come with a picture of their own: attacks on the words keep the picture, and one that draws
+    cannot be used, for its typed prompt would speak of two pictures as one.
+    """
 
     expression: str
     steps: tuple[Step, ...]
@@ -80,7 +86,14 @@ class Chain:
                     f"{made.prefill!r}; keep one"
                 )
             shown = Shown(made.text, shown.images + made.images, shown.prefill or made.prefill)
-        return shown
+        if not prompt.image:
+            return shown
+        if shown.images:
+            raise UserError(
+                f"the attack {self.expression!r} draws a picture, but the requests of {prompt.source} have pictures of their own; "
+                "use an attack on the words, such as direct, or a set without pictures"
+            )
+        return replace(shown, images=(open_picture(Path(prompt.image)),))
 
 
 def resolve(expression: str) -> Chain:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
 from textunlearn.files import append_records, read_records
+from textunlearn.pictures import open_picture
 from textunlearn.records import Answer, Case
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from textunlearn.vlm.load import Vlm
 
 BATCH = 64
@@ -189,22 +188,6 @@ def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
     vlm.model(input_ids=ids, use_cache=True, logits_to_keep=1, **{_cache_name(vlm): cache})
     cache.batch_repeat_interleave(rows)
     return cache
-
-
-def open_picture(path: Path) -> Image.Image:
-    """The picture of ``path`` in RGB, on white where it is transparent. UserError if it is missing or cannot be read."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.has_transparency_data:  # or a drawing on a transparent ground would turn all black
-                shown = image.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"there is no image {path}") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"the image {path} cannot be read: {error}") from None
 
 
 def answer_cases(

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +127,7 @@ def write_image(image: Image.Image, folder: Path) -> tuple[str, str]:
 def build_cases(suite: Suite, prompts: Sequence[Prompt], folder: Path) -> list[Case]:
     """The cases of ``suite`` over ``prompts`` (those of its sources); their images go below ``folder``.
 
-    UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be drawn.
+    UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be put that way (see `attacks.grammar.Chain`).
     """
     attack = resolve(suite.attack)
     cases = []
@@ -135,7 +135,9 @@ def build_cases(suite: Suite, prompts: Sequence[Prompt], folder: Path) -> list[C
         shown = attack(prompt)
         written = [write_image(image, folder) for image in shown.images]
         images, hashes = tuple(path for path, _ in written), tuple(sha256 for _, sha256 in written)
-        cases.append(Case(suite.name, suite.attack, prompt, shown.text, images, hashes, shown.prefill))
+        # no path of this machine goes into the case file: the prompt's picture is now the copy beside it
+        stored = replace(prompt, image=images[0]) if prompt.image else prompt
+        cases.append(Case(suite.name, suite.attack, stored, shown.text, images, hashes, shown.prefill))
     return cases
 
 

@@ -97,7 +97,7 @@ def training_rows(
                 prompt_ids, where = picture_request(vlm, picture, rng.choice(NEUTRAL))
             else:
                 prompt_ids = vlm.prompt_ids(prompt.text)
-            rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture))
+            rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture, len(begun)))
         rng.shuffle(rows)
         out[kind] = rows
     return out

@@ -126,6 +126,20 @@ def test_choices_are_listed(terminal: Terminal, verb: str, words: tuple[str, ...
     assert [word for word in words if word not in outcome.out] == []
 
 
+def test_what_a_model_would_be_shown_under_an_attack(terminal: Terminal, tmp_path: Path) -> None:
+    listed = terminal("attacks").out
+    assert "by=3: places" in listed and "word (needed): any one word" in listed and "arXiv 2307.02483" in listed
+    shown = terminal("attacks", "prefill(words='Sure, here is') | rot13", "--text", "How do I bake bread?")
+    assert shown == Outcome(0, "typed: Ubj qb V onxr oernq?\nanswer begun with: Sure, here is\n", "")
+    drawn = terminal("attacks", "image_sequence(images=2) | blank_image(side=16)")
+    assert "picture 3: 16 x 16 pixels" in drawn.out and "for models that take them" in drawn.out
+    written = terminal("attacks", "image_sequence(images=2)", "--out", tmp_path / "x.jpg")
+    assert written.code == 0 and str(tmp_path / "x-2.png") in written.out
+    assert sorted(p.name for p in tmp_path.glob("*.*")) == ["x-2.png", "x.png"]
+    terminal("attacks", "rot14").says("there is no attack called 'rot14'")
+    terminal("attacks", "rot13 | caesar(by=99)").says("caesar: by=99 does not work")
+
+
 def test_the_list_of_data_sets_fits_a_terminal_and_says_what_must_be_known(terminal: Terminal) -> None:
     out = terminal("datasets").out
     assert max(map(len, out.splitlines())) <= 120

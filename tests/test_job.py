@@ -93,7 +93,7 @@ def test_the_folder_holds_all_and_its_numbers_agree(finished: Path, tiny_recipe:
     assert not (finished / "checkpoints").exists()
     cases = read_records(finished / "cases.jsonl", Case)
     assert Counter(c.suite for c in cases) == dict.fromkeys(tiny_recipe.evaluation.suites, 3)
-    assert all((finished / c.image).is_file() for c in cases if c.image) and any(c.image for c in cases)
+    assert all((finished / image).is_file() for c in cases for image in c.images) and any(c.images for c in cases)
     metrics = read_json(finished / "metrics.json")
     assert metrics["models"] == list(MODELS) and metrics["not_measured"] == [*NOT_MEASURED, NOT_RELEARNED]
     assert metrics["run"]["judge"] == "stand-in-1" and metrics["run"]["seed"] == 0
@@ -130,7 +130,17 @@ def test_environment_says_versions_seed_and_hashes(finished: Path) -> None:
         for kind in KINDS:
             entry = about["data"][f"{kind}_{split}"]
             assert len(entry["hash"]) == 16 and entry["n"] == sum(p.kind == kind for p in prompts) > 0
-    assert about["data"]["test figstep"] == {"n": 3, "pool": 10, "left_out": 0, "cut": {}, "from": {}}
+    shown = [c for c in read_records(finished / "cases.jsonl", Case) if c.suite == "figstep"]
+    assert about["data"]["test figstep"] == {
+        "attack": "figstep",
+        "n": 3,
+        "pool": 10,
+        "left_out": 0,
+        "cut": {},
+        "from": {},
+        "hash": case_set_hash(shown),
+        "hash_without_pixels": case_set_hash(shown, pixels=False),
+    }
     assert about["data"]["test xstest_safe"]["from"] == {"xstest_safe": "this package"}
 
 
@@ -166,7 +176,7 @@ def test_usefulness_is_measured_against_the_original(finished: Path) -> None:
 def test_what_is_evaluated_is_what_is_loaded_later(finished: Path) -> None:
     from textunlearn.result import load_result
 
-    cases = [c for c in read_records(finished / "cases.jsonl", Case) if not c.image]
+    cases = [c for c in read_records(finished / "cases.jsonl", Case) if not c.images]
     vlm = load_result(finished)
     texts = generation.generate(vlm, generation.requests(vlm, cases, finished), job_run.ASKED, batch_size=4)
     for model, same in (("after", True), ("before", False)):
@@ -427,7 +437,7 @@ def test_a_run_killed_by_the_system_goes_on(
     """Killed with one batch of the result's answers stored; then half a line more, as a crash in writing leaves it."""
     folder = tmp_path / "run"
     distinct = len({c.id for c in read_records(finished / "cases.jsonl", Case)})
-    first = sum(1 for c in read_records(finished / "cases.jsonl", Case) if not c.image)
+    first = sum(1 for c in read_records(finished / "cases.jsonl", Case) if not c.images)
     batches = -(-first // 4) + -(-(distinct - first) // 4)  # of the original model: typed, then images
     script = [sys.executable, str(Path(job_run.__file__)), str(folder), str(reader_folder), str(data)]
     ended = subprocess.run([*script, str(batches + 1)], check=False, capture_output=True, text=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +34,51 @@ def methods() -> Table:
 def attacks() -> Table:
     from textunlearn.attacks import ATTACKS
 
-    rows = [(name, _about(ATTACKS.get(name))) for name in ATTACKS.names()]
-    return _table("Attacks (what suites are made of)", ("name", "what the model is shown"), rows)
+    rows = [(name, _about(ATTACKS.get(name)), _settings(name)) for name in ATTACKS.names()]
+    title = "Attacks (a suite's attack: name, name(key=value, ...), or several joined by |)"
+    return _table(title, ("name", "what the model is shown", "settings, with their defaults"), rows)
+
+
+def _settings(attack: str) -> str:
+    """One line a setting: its default (none where it changes nothing), or that it is needed, and what it means."""
+    from textunlearn.attacks.grammar import settings_of
+
+    lines = []
+    for name, field in settings_of(attack).model_fields.items():
+        value = field.default
+        plain = not isinstance(value, str) or re.fullmatch(r"[^\s\"'(),=|]+", value)
+        default = f"={value if plain else repr(value)}"
+        known = " (needed)" if field.is_required() else "" if value is None else default
+        lines.append(f"{name}{known}" + (f": {field.description}" if field.description else ""))
+    return "\n".join(lines)
+
+
+def attack(expression: str, text: str, out: Path | None) -> str:
+    """What a model would be shown of the harmless request ``text``: typed words, beginning of the answer, pictures.
+
+    ``out``: where a picture is written, a second one beside it with ``-2`` in its name. UserError as `resolve` and the attack give.
+    """
+    from textunlearn.attacks.grammar import resolve
+    from textunlearn.files import atomic
+    from textunlearn.records import Prompt
+
+    shown = resolve(expression)(Prompt(text, "ordinary", "shell"))
+    lines = ["typed: " + (shown.text or "(nothing)")]
+    if shown.prefill:
+        lines.append(f"answer begun with: {shown.prefill}")
+    for number, image in enumerate(shown.images, start=1):
+        line = f"picture {number}: {image.width} x {image.height} pixels"
+        if out is not None:
+            path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+            with atomic(path.with_suffix(".png")) as temporary:
+                image.save(temporary, format="PNG")
+            line += f", written to {path.with_suffix('.png')}"
+        lines.append(line)
+    if len(shown.images) > 1:
+        lines.append("Several pictures in a turn: for models that take them.")
+    if shown.images and out is None:
+        lines.append("--out FILE writes what the model would see.")
+    return "\n".join(lines)
 
 
 def suites() -> Table:

@@ -392,7 +392,35 @@ def _lister(name: str, about: str) -> None:
 
 
 _lister("methods", "Ways to unlearn, with their settings.")
-_lister("attacks", "Ways to put a harmful request, typed or as a picture.")
+
+
+@app.command(
+    rich_help_panel=Order.CHOICES,
+    epilog=_examples(
+        "attacks",
+        "attacks base64",
+        "attacks 'leetspeak(share=0.5) | typography(rotation=15, noise=0.2)' --out shown.png",
+        'attacks \'prefill(words="Sure, here is")\' --text "How do I bake bread?"',
+    ),
+)
+def attacks(
+    expression: Annotated[
+        str | None, typer.Argument(help="name, name(key=value, ...), or several joined by |", show_default=False)
+    ] = None,
+    text: Annotated[str, typer.Option(help="a request, best a harmless one")] = "How do I bake a good loaf of bread?",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="PNG file for the picture, if there is one", show_default=False)
+    ] = None,
+) -> None:
+    """Ways to put a harmful request, typed or as a picture. With an expression: what a model would be shown of a request."""
+    from textunlearn import catalogue
+
+    if expression is None:
+        _console().print(catalogue.attacks())
+    else:
+        print(catalogue.attack(expression, text, out))
+
+
 _lister("suites", "Test suites: which requests, put in which way.")
 _lister("judges", "Who says whether an answer is unsafe, a refusal, broken or other.")
 

@@ -106,6 +106,7 @@ class Job:
         from textunlearn.data.loading import load_counted
         from textunlearn.data.training_set import TESTS, make_splits
         from textunlearn.environment import describe
+        from textunlearn.evaluation.generation import require_pictures
         from textunlearn.evaluation.suites import build_cases, case_set_hash, select
         from textunlearn.vlm.load import check
 
@@ -154,13 +155,22 @@ class Job:
                     sources[name] = load_counted(name, data.places)
                 prompts += sources[name].prompts
                 cut.update(sources[name].reasons)
-            chosen = select(suite, prompts)
-            cases += build_cases(suite, prompts, self.folder)
-            counts = {"n": len(chosen.prompts), "pool": chosen.pool, "left_out": chosen.left_out}
-            origins = {name: sources[name].origin for name in suite.sources if sources[name].origin}
-            report[f"test {suite.name}"] = {**counts, "cut": dict(cut), "from": origins}
+            chosen, shown = select(suite, prompts), build_cases(suite, prompts, self.folder)
+            cases += shown
+            report[f"test {suite.name}"] = {
+                "attack": suite.attack,
+                "n": len(chosen.prompts),
+                "pool": chosen.pool,
+                "left_out": chosen.left_out,
+                "cut": dict(cut),
+                "from": {name: sources[name].origin for name in suite.sources if sources[name].origin},
+                "hash": case_set_hash(shown),
+                "hash_without_pixels": case_set_hash(shown, pixels=False),
+            }
         if not images:
             self._require_text_only(cases)
+        elif any(len(case.images) > 1 for case in cases):  # only the model's processor knows; it is needed next anyway
+            require_pictures(self.vlm, cases)
         environment = self.folder / "environment.json"
         if environment.exists():
             self._require_same_data(read_json(environment)["data"], splits.hashes())
@@ -176,7 +186,7 @@ class Job:
     def _require_text_only(self, cases: Sequence[Case]) -> None:
         """Said before any work is done, for a language model alone."""
         name = self.recipe.model.id
-        if suites := dict.fromkeys(case.suite for case in cases if case.image):
+        if suites := dict.fromkeys(case.suite for case in cases if case.images):
             raise UserError(f"{name} takes no images; leave the suites {', '.join(suites)} out of evaluation.suites")
         for part in ("slots", "pictures"):
             if getattr(self.recipe, part).share:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from textunlearn.data.loading import SourceSpec
 from textunlearn.data.places import Mapped
 from textunlearn.errors import UserError
+from textunlearn.evaluation.suites import Suite
 from textunlearn.files import read_yaml
 from textunlearn.registry import choices
 
@@ -179,8 +180,9 @@ class TrainingSpec(Part):
 
 
 class EvaluationSpec(Part):
-    suites: list[str] | Literal["default", "comparison"] = Field(
-        "default", description="a set of suites, or a list of names from `textunlearn suites`"
+    suites: list[str | Suite] | Literal["default", "comparison"] = Field(
+        "default",
+        description="a set of suites, or a list of names from `textunlearn suites` and of suites of your own (source, attack)",
     )
     limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
     judge: str = "rules"
@@ -190,6 +192,20 @@ class EvaluationSpec(Part):
     )
     max_new_tokens: int = Field(32, ge=1)
     batch_size: int | Literal["auto"] = "auto"
+
+    @field_validator("suites", mode="before")
+    @classmethod
+    def _own(cls, value: Any) -> Any:
+        """Suites of the recipe's own, each checked by itself: a union would name every way in which it is not a name."""
+        if not isinstance(value, list):
+            return value
+        out = []
+        for number, suite in enumerate(value, start=1):
+            try:
+                out.append(Suite.model_validate(suite) if isinstance(suite, dict) else suite)
+            except ValidationError as error:
+                raise ValueError(f"entry {number}: {sentence(error, Suite)}") from None
+        return out
 
 
 class Recipe(Part):
@@ -248,9 +264,18 @@ class Recipe(Part):
         METHODS.get(self.method.name)(**self.method.settings)
         JUDGES.get(self.evaluation.judge)
         try:
-            chosen(self.evaluation.suites)
+            suites = chosen(self.evaluation.suites)
         except UserError as error:
             raise UserError(f"{where}: evaluation.suites: {error}") from None
+        trained = {
+            spec.source for kind in (self.data.harmful, self.data.lookalike, self.data.ordinary) for spec in kind
+        }
+        for suite in suites:
+            if both := trained & set(suite.sources):
+                raise UserError(
+                    f"{where}: evaluation.suites: {suite.name} tests on {', '.join(map(str, both))}, which is trained on; "
+                    "name another source"
+                )
         if self.slots.share + self.pictures.share > 1:
             raise UserError(
                 f"{where}: slots.share and pictures.share are {self.slots.share:g} and {self.pictures.share:g}, together more "

@@ -4,18 +4,19 @@ An attack changes how a request is put, never what it asks: all its words stay, 
 write a file here (or name a module under the entry point ``textunlearn.plugins``)::
 
     @ATTACKS.register("shout")
-    def shout(prompt: Prompt) -> Shown:
-        return Shown(prompt.text.upper())
+    def shout(prompt: Prompt, marks: int = 1) -> Shown:
+        return Shown(prompt.text.upper() + "!" * marks)
+
+Arguments after the first are its settings: typed, so that an expression such as ``shout(marks=3) | figstep`` can be checked
+(`textunlearn.attacks.grammar`). docs/attacks.md goes through a whole one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from textunlearn.errors import UserError
-from textunlearn.pictures import open_picture
 from textunlearn.records import Prompt
 from textunlearn.registry import Registry
 
@@ -28,9 +29,9 @@ class Shown:
     """What the model sees of one request."""
 
     text: str
-    """The user's turn; "" if the image is all there is."""
-    image: Image.Image | None = None
-    """RGB image shown before the text."""
+    """The user's turn; "" if the images are all there is."""
+    images: tuple[Image.Image, ...] = ()
+    """RGB images shown before the text, in this order."""
     prefill: str = ""
     """Words put at the start of the model's own turn."""
 
@@ -42,24 +43,5 @@ class Attack(Protocol):
     def __call__(self, prompt: Prompt, /) -> Shown: ...
 
 
-ATTACKS: Registry[Attack] = Registry("attack", "textunlearn.attacks")
-
-
-def show(attack: str, prompt: Prompt) -> Shown:
-    """What the model sees of ``prompt`` under the attack of that name.
-
-    The one rule for requests that come with a picture of their own: an attack on the words keeps the picture, and an attack that
-    draws one cannot be used (there is one place for a picture).
-
-    Raises:
-        UserError: an unknown attack; a prompt that cannot be put that way; a picture that is missing or damaged.
-    """
-    shown = ATTACKS.get(attack)(prompt)
-    if not prompt.image:
-        return shown
-    if shown.image is not None:
-        raise UserError(
-            f"the attack {attack!r} draws a picture, but the requests of {prompt.source} have pictures of their own; "
-            "use an attack on the words, such as direct, or a set without pictures"
-        )
-    return replace(shown, image=open_picture(Path(prompt.image)))
+ATTACKS: Registry[Callable[..., Shown]] = Registry("attack", "textunlearn.attacks")
+"""Attacks by name, each an `Attack` once its settings are given (`textunlearn.attacks.grammar.resolve` does that)."""

@@ -29,27 +29,40 @@ TOKEN_TYPES = ("mm_token_type_ids", "token_type_ids")
 
 @dataclass(frozen=True)
 class Request:
-    """What the model sees: token ids; with an image, ``ids`` hold the image tokens and ``image`` is its file."""
+    """What the model sees: token ids; with pictures, ``ids`` hold the image tokens and ``images`` are the files."""
 
     ids: tuple[int, ...]
-    image: Path | None = None
+    images: tuple[Path, ...] = ()
     prefill: str = ""
 
 
 def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
-    """Token ids of each case in the model's chat template. ``folder``: what the cases' image paths are relative to."""
+    """Token ids of each case in the model's chat template. ``folder``: what the cases' image paths are relative to.
+
+    UserError for pictures, or several in one turn, that the model does not take, and for one that cannot be read.
+    """
+    require_pictures(vlm, cases)
     out = []
     for case in cases:
-        rendered = vlm.text_of(case.text, image=bool(case.image), prefill=case.prefill)
-        if case.image and vlm.image_token_id is None:
-            raise UserError(
-                f"{vlm.name} takes no images; leave image suites such as {case.suite!r} out of evaluation.suites"
-            )
-        image = folder / case.image if case.image else None
-        # Image tokens must be as many as the processor makes for this very image.
-        ids = vlm.encode(rendered) if image is None else vlm.encode_with_image(rendered, open_picture(image))
-        out.append(Request(tuple(ids), image, case.prefill))
+        rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
+        images = tuple(folder / image for image in case.images)
+        # Image tokens must be as many as the processor makes for these very images.
+        ids = vlm.encode_with_images(rendered, [open_picture(i) for i in images]) if images else vlm.encode(rendered)
+        out.append(Request(tuple(ids), images, case.prefill))
     return out
+
+
+def require_pictures(vlm: Vlm, cases: Sequence[Case]) -> None:
+    """UserError naming the suites with more pictures in a turn than ``vlm`` takes."""
+    most = 0 if vlm.image_token_id is None else 1
+    if suites := dict.fromkeys(case.suite for case in cases if len(case.images) > most):
+        listed = ", ".join(map(repr, suites))
+        if most == 0:
+            raise UserError(f"{vlm.name} takes no images; leave image suites such as {listed} out of evaluation.suites")
+        if not vlm.takes_several:
+            raise UserError(
+                f"{vlm.name} takes one picture in a turn, and {listed} show several; leave them out of evaluation.suites"
+            )
 
 
 def generate(
@@ -63,10 +76,10 @@ def generate(
     import torch
 
     out: list[Answer | None] = [None] * len(asked)
-    # Rows with and without an image go in different batches: each kind then costs what it must.
-    waiting = sorted(range(len(asked)), key=lambda i: (asked[i].image is not None, len(asked[i].ids)))
+    # Rows with as many pictures go in one batch: each kind then costs what it must, and no processor has to pad pictures.
+    waiting = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
     while waiting:
-        some = [i for i in waiting[:batch_size] if (asked[i].image is None) == (asked[waiting[0]].image is None)]
+        some = [i for i in waiting[:batch_size] if len(asked[i].images) == len(asked[waiting[0]].images)]
         try:
             texts = _batch(vlm, [asked[i] for i in some], max_new_tokens)
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -103,17 +116,18 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         rows.append([*r.ids[:shared], *[pad] * gap, *r.ids[shared:]])
         mask.append([1] * shared + [0] * gap + [1] * (len(r.ids) - shared))
     inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
-    if asked[0].image is not None:
-        images = [open_picture(r.image) for r in asked if r.image is not None]
+    if count := len(asked[0].images):
+        images = [[open_picture(path) for path in r.images] for r in asked]
         # The processor is asked for the pixels only; the ids are those of `requests`, laid out above.
-        texts = [vlm.text_of("", image=True)] * len(images)
+        texts = [vlm.text_of("", images=count)] * len(images)
         # A list for each row: Gemma 3 takes a flat one for the pictures of a single row.
-        extra = vlm.processor(images=[[i] for i in images], text=texts, return_tensors="pt", padding=True)
+        extra = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
         inputs |= {k: v for k, v in extra.items() if k not in {"input_ids", "attention_mask", *TOKEN_TYPES}}
         # The processor's token types are as long as its own text, so they are told anew from the real ids.
         inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
     dtype = vlm.embed.weight.dtype
     inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
+    _forget_positions(vlm)
     with torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
             inputs[_cache_name(vlm)] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
@@ -127,6 +141,14 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         kept = row if stop is None else row[:stop]
         out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
     return out
+
+
+def _forget_positions(vlm: Vlm) -> None:
+    """Qwen2-VL and its kin keep by how much the pictures of the last batch shifted the positions, and take that for the next one
+    where it goes on from a cache: typed rows after pictured ones would stand in wrong places and be answered otherwise."""
+    for module in vlm.base.modules():
+        if getattr(module, "rope_deltas", None) is not None:
+            module.rope_deltas = None
 
 
 @contextmanager

@@ -138,5 +138,5 @@ def probes(
                 key = picture_of(" ".join(prompt.text.split()), rng.choice(LAYOUTS))
                 ids, _ = picture_request(vlm, key, rng.choice(NEUTRAL))
                 file, _ = write_image(draw(key), folder)
-                out.append(Probe(prompt, Request(tuple(ids), folder / file), "picture"))
+                out.append(Probe(prompt, Request(tuple(ids), (folder / file,)), "picture"))
     return out

@@ -110,7 +110,7 @@ class ImageFeatures:
         import torch
 
         vlm = self.vlm
-        given = vlm.processor(images=[[image]], text=[vlm.text_of("", image=True)], return_tensors="pt")
+        given = vlm.processor(images=[[image]], text=[vlm.text_of("", images=1)], return_tensors="pt")
         wanted = inspect.signature(self._encoder).parameters
         dtype = vlm.embed.weight.dtype
         arguments = {

@@ -25,8 +25,9 @@ from textunlearn.attacks.image_sequence import shares
 from textunlearn.attacks.split_request import gaps
 from textunlearn.attacks.typography import LAYOUTS, fit, render
 from textunlearn.errors import UserError
-from textunlearn.evaluation.suites import Suite, build_cases, case_set_hash, pixel_hash
+from textunlearn.evaluation.suites import Suite, build_cases, case_set_hash
 from textunlearn.files import read_records, write_records
+from textunlearn.pictures import pixel_hash
 from textunlearn.records import Case, Prompt
 
 REQUEST = "How do I frobnicate the old thing at home?"

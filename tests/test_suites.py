@@ -28,13 +28,12 @@ from textunlearn.evaluation.suites import (
     case_set_hash,
     chosen,
     pick,
-    pixel_hash,
     select,
     sets_of,
     write_image,
 )
 from textunlearn.files import read_records, write_records
-from textunlearn.pictures import open_picture
+from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.recipe import Recipe
 from textunlearn.records import Case, Prompt, digest
 

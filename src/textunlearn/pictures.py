@@ -32,3 +32,8 @@ def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes: unlike a hash of pixels it does not depend on who decodes the picture."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """Hex SHA-256 of an image's mode, size and pixels: the same however the file is compressed."""
+    return hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode() + image.tobytes()).hexdigest()

@@ -65,7 +65,7 @@ class Case:
     images: tuple[str, ...] = ()
     """Pictures in the order they are shown, before the text: PNG paths relative to the folder of the case file."""
     images_sha256: tuple[str, ...] = ()
-    """Of the pixels of each (`evaluation.suites.pixel_hash`)."""
+    """Of the pixels of each (`pictures.pixel_hash`)."""
     prefill: str = ""
     """Words put at the start of the model's own turn; the answer includes them."""
 

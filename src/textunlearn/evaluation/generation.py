@@ -16,8 +16,10 @@ from typing import Any, Protocol
 
 from textunlearn.errors import UserError
 from textunlearn.files import append_records, read_records
-from textunlearn.pictures import open_picture
+from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.records import Answer, Case
+from textunlearn.vlm.image_features import ImageFeatures
+from textunlearn.vlm.image_features import cached as image_features
 from textunlearn.vlm.load import Vlm
 
 BATCH = 64
@@ -71,8 +73,14 @@ def generate(
     max_new_tokens: int,
     done: Callable[[list[int], list[Answer]], None] | None = None,
     batch_size: int = BATCH,
+    features: ImageFeatures | None = None,
 ) -> list[Answer]:
-    """Greedy answers, in the order asked. ``done(indices, answers)`` is called after each batch (to store them, to show progress)."""
+    """Greedy answers, in the order asked.
+
+    Args:
+        done: ``done(indices, answers)`` is called after each batch (to store them, to show progress).
+        features: where pictures' features are kept; without it each batch encodes its pictures anew.
+    """
     import torch
 
     out: list[Answer | None] = [None] * len(asked)
@@ -81,7 +89,7 @@ def generate(
     while waiting:
         some = [i for i in waiting[:batch_size] if len(asked[i].images) == len(asked[waiting[0]].images)]
         try:
-            texts = _batch(vlm, [asked[i] for i in some], max_new_tokens)
+            texts = _batch(vlm, [asked[i] for i in some], max_new_tokens, features)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if batch_size == 1 or not _out_of_memory(error):
                 raise
@@ -104,7 +112,9 @@ def _out_of_memory(error: Exception) -> bool:
     return "out of memory" in text or "can't allocate memory" in text or "alloc" in text
 
 
-def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tuple[str, int, bool]]:
+def _batch(
+    vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None = None
+) -> list[tuple[str, int, bool]]:
     import torch
 
     pad = vlm.tokenizer.pad_token_id
@@ -125,8 +135,16 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         inputs |= {k: v for k, v in extra.items() if k not in {"input_ids", "attention_mask", *TOKEN_TYPES}}
         # The processor's token types are as long as its own text, so they are told anew from the real ids.
         inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
+        if features is not None:
+            shown = [image for row in images for image in row]
+            inputs = features.without_pixels(inputs, [(pixel_hash(image), image) for image in shown])
     dtype = vlm.embed.weight.dtype
-    inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
+    ready = {k: v for k, v in inputs.items() if not hasattr(v, "is_floating_point")}
+    inputs = ready | {
+        k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device)
+        for k, v in inputs.items()
+        if k not in ready
+    }
     _forget_positions(vlm)
     with torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
@@ -243,7 +261,7 @@ def answer_cases(
             progress(count, len(distinct))
 
     if isinstance(model, Vlm):
-        generate(model, requests(model, missing, folder), max_new_tokens, keep, batch_size)
+        generate(model, requests(model, missing, folder), max_new_tokens, keep, batch_size, image_features(model))
     elif missing:
         model.answer(missing, folder, max_new_tokens, keep, lambda i, why: failed.update({missing[i].id: why}))
     if failed and failures is None:

@@ -5,7 +5,6 @@ Choosing is by hash, not by a seeded generator: the same prompts give the same c
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from textunlearn.attacks.grammar import resolve
 from textunlearn.attacks.typography import undrawable
 from textunlearn.errors import UserError
 from textunlearn.files import atomic
+from textunlearn.pictures import pixel_hash
 from textunlearn.records import Case, Prompt, digest
 
 if TYPE_CHECKING:
@@ -105,11 +105,6 @@ def select(suite: Suite, prompts: Sequence[Prompt]) -> Selection:
             + (f" or raise max_chars (now {suite.max_chars})" if suite.max_chars else "")
         )
     return Selection(tuple(pick(kept, suite.limit)), len(prompts), len(prompts) - len(kept))
-
-
-def pixel_hash(image: Image.Image) -> str:
-    """Hex SHA-256 of an image's mode, size and pixels: the same however the file is compressed."""
-    return hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode() + image.tobytes()).hexdigest()
 
 
 def write_image(image: Image.Image, folder: Path) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.files import atomic
+from textunlearn.files import atomic, cache_dir
 from textunlearn.records import digest
 
 if TYPE_CHECKING:
@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
     from textunlearn.vlm.load import Vlm
 
-POOLED, DEEP = "pooled", "deep"
-"""Names inside a picture's file: its features, and those that Qwen3-VL's first layers take (``deep.0``, ``deep.1`` ...)."""
+WHOLE, PARTS, DEEP = "whole", "part", "deep"
+"""Names inside a picture's file. Encoders give one tensor whose rows are pictures (or parts of them), or a list of tensors
+(``part.0`` ...), and Qwen3-VL's first layers take more (``deep.0`` ...)."""
+LIMIT = 8 << 30
+"""Bytes of the cache; the pictures that were wanted longest ago go first."""
+
+
+def cached(vlm: Vlm) -> ImageFeatures | None:
+    """Features in the user's cache, shared by all runs; None for a model whose ``generate`` takes none."""
+    features = ImageFeatures(vlm, cache_dir("image_features"))
+    return features if features.works else None
 
 
 @dataclass
@@ -31,13 +40,13 @@ class ImageFeatures:
     """Features of pictures by the hash of their pixels, one small file a picture below ``folder``.
 
     Attributes:
-        limit: bytes; once the files of this folder hold more, further pictures are encoded and not kept.
+        limit: bytes that the files of the folder may take; those that were wanted longest ago go first.
         encoded: pictures that the vision side has looked at since this object was made.
     """
 
     vlm: Vlm
     folder: Path
-    limit: int = 8 << 30
+    limit: int = LIMIT
     encoded: int = 0
     _held: int = field(default=-1, repr=False)
 
@@ -65,19 +74,20 @@ class ImageFeatures:
         Args:
             images: hash of its pixels and the picture, in the order in which the batch shows them.
         """
-        found = [self._of(sha256, image) for sha256, image in images]
+        import torch
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         device = self.vlm.device
+        found = [
+            {name: value.to(device) for name, value in self._of(sha256, image).items()} for sha256, image in images
+        ]
         output = BaseModelOutputWithPooling()
-        output["pooler_output"] = [one[POOLED].to(device) for one in found]
-        deep = sum(name.startswith(DEEP) for name in found[0])
-        if deep:
-            import torch
-
-            output["deepstack_features"] = [
-                torch.cat([one[f"{DEEP}.{layer}"] for one in found]).to(device) for layer in range(deep)
-            ]
+        if WHOLE in found[0]:
+            output["pooler_output"] = torch.cat([one[WHOLE] for one in found])
+        else:
+            output["pooler_output"] = [value for one in found for value in _numbered(one, PARTS)]
+        if deep := list(zip(*(_numbered(one, DEEP) for one in found), strict=True)):
+            output["deepstack_features"] = [torch.cat(layer) for layer in deep]
         kept = {name: value for name, value in inputs.items() if not name.startswith("pixel_values")}
         return {**kept, "mm_encoder_outputs": {"image": output}}
 
@@ -88,7 +98,9 @@ class ImageFeatures:
         path = self.folder / f"{digest(self._vision, sha256, length=32)}.safetensors"
         if path.exists():
             try:
-                return load_file(path)
+                features = load_file(path)
+                path.touch()
+                return features
             except (SafetensorError, OSError):
                 path.unlink(missing_ok=True)  # damaged: made anew
         features = self._encode(image)
@@ -99,12 +111,19 @@ class ImageFeatures:
         return features
 
     def _room(self, size: int) -> bool:
+        """Make room for ``size`` bytes; False where the limit is smaller than that."""
         if self._held < 0:
             self._held = sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
         if self._held + size > self.limit:
-            return False
+            files = sorted(self.folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+            self._held = sum(file.stat().st_size for file in files)
+            for file in files:
+                if self._held + size <= self.limit:
+                    break
+                self._held -= file.stat().st_size
+                file.unlink(missing_ok=True)
         self._held += size
-        return True
+        return self._held <= self.limit
 
     def _encode(self, image: Image.Image) -> dict[str, Tensor]:
         import torch
@@ -121,7 +140,16 @@ class ImageFeatures:
         with torch.inference_mode():
             output = self._encoder(**arguments, return_dict=True)
         self.encoded += 1
-        features = {POOLED: torch.cat(list(output.pooler_output)).cpu().contiguous().clone()}
-        for layer, value in enumerate(getattr(output, "deepstack_features", None) or []):
-            features[f"{DEEP}.{layer}"] = value.cpu().contiguous().clone()
-        return features
+        pooled = output.pooler_output
+        named = {WHOLE: pooled} if isinstance(pooled, torch.Tensor) else _names(PARTS, pooled)
+        named |= _names(DEEP, getattr(output, "deepstack_features", None) or ())
+        return {name: value.cpu().contiguous().clone() for name, value in named.items()}
+
+
+def _names(kind: str, values: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"{kind}.{number}": value for number, value in enumerate(values)}
+
+
+def _numbered(features: Mapping[str, Tensor], kind: str) -> list[Tensor]:
+    count = sum(name.startswith(f"{kind}.") for name in features)
+    return [features[f"{kind}.{number}"] for number in range(count)]

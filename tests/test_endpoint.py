@@ -78,11 +78,12 @@ def test_replies_are_handed_on_as_they_come() -> None:
 
 def test_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "abcdefgh12345678")
-    Image.new("RGB", (3, 2), "red").save(tmp_path / "red.png")
-    chat = [Message("system", "be brief"), Message("user", "what is this?", tmp_path / "red.png")]
+    for colour in ("red", "blue"):
+        Image.new("RGB", (3, 2), colour).save(tmp_path / f"{colour}.png")
+    chat = [Message("system", "be brief"), Message("user", "what is this?", (tmp_path / "red.png",))]
     with serve() as served:
         own = endpoint(served, key_env="MY_KEY", extra={"seed": 3}, max_tokens_field="max_completion_tokens")
-        own.ask([chat, [Message("user", "", tmp_path / "red.png")]], 7)
+        own.ask([chat, [Message("user", "", (tmp_path / "red.png", tmp_path / "blue.png"))]], 7)
     first, second = sorted(served.asked, key=lambda asked: len(asked.body["messages"]), reverse=True)
     assert first.headers["Authorization"] == "Bearer abcdefgh12345678"
     parts = first.body["messages"][1]["content"]
@@ -90,7 +91,9 @@ def test_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert uri.startswith("data:image/png;base64,")
     assert base64.b64decode(uri.split(",")[1]) == (tmp_path / "red.png").read_bytes()
     assert parts[1] == {"type": "text", "text": "what is this?"}
-    assert [part["type"] for part in second.body["messages"][0]["content"]] == ["image_url"]
+    sent = [part["image_url"]["url"].split(",")[1] for part in second.body["messages"][0]["content"]]
+    files = [(tmp_path / name).read_bytes() for name in ("red.png", "blue.png")]
+    assert list(map(base64.b64decode, sent)) == files, "several pictures, in order, and nothing typed"
     rest = {name: value for name, value in first.body.items() if name != "messages"}
     assert rest == {"model": "m", "temperature": 0.0, "max_completion_tokens": 7, "seed": 3}
     assert own.served == {"m-1"}
@@ -101,7 +104,7 @@ def test_a_picture_that_cannot_be_sent_is_named_before_anything_is_asked(tmp_pat
     with serve() as served:
         for name, words in (("missing.png", "there is no image"), ("bad.png", "no PNG")):
             with pytest.raises(UserError, match=words):
-                endpoint(served).ask([*chats(3), [Message("user", "", tmp_path / name)]], 5)
+                endpoint(served).ask([*chats(3), [Message("user", "", (tmp_path / name,))]], 5)
     assert served.asked == []
 
 
@@ -391,7 +394,7 @@ def test_an_interrupt_ends_the_asking_and_keeps_what_was_answered(tmp_path: Path
 
 def test_the_estimate_counts_what_is_left_to_ask(tmp_path: Path) -> None:
     spec = EndpointSpec(base_url="http://h/v1", model="m", price_in=2.0, price_out=10.0)
-    some = [*cases(4), Case("pictures", "figstep", Prompt("x", "ordinary", "t"), "x" * 40, "images/1.png", "sha")]
+    some = [*cases(4), Case("pictures", "figstep", Prompt("x", "ordinary", "t"), "x" * 40, ("images/1.png",), ("sha",))]
     write_records(tmp_path / "s.jsonl", [Answer(some[0].id, "known", 1, True)])
     found = estimate_cases(spec, [*some, some[1]], tmp_path, tmp_path / "s.jsonl", 100)
     assert (found.requests, found.pictures, found.answer_tokens) == (4, 1, 400)

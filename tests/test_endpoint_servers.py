@@ -95,7 +95,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Case], Path]:
         ImageDraw.Draw(picture).text((5, 5), text, fill="black", font_size=24)
         picture.save(folder / f"{number}.png")
         said = "do it" if number else ""
-        out.append(Case("drawn", "figstep", Prompt(text, "ordinary", "test"), said, f"{number}.png", f"sha{number}"))
+        out.append(
+            Case("drawn", "figstep", Prompt(text, "ordinary", "test"), said, (f"{number}.png",), (f"sha{number}",))
+        )
     return out, folder
 
 

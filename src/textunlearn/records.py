@@ -44,7 +44,7 @@ class Prompt:
     """A human (or authored) answer where the source has one; "" otherwise."""
     image: str = ""
     """The source's own picture to this request, or "". Absolute as a source gives it; in a case file it is the copy beside that
-    file (as ``Case.image``), so that what a run stores is the same wherever the data set lay."""
+    file (as in ``Case.images``), so that what a run stores is the same wherever the data set lay."""
     image_sha256: str = ""
     """Hex SHA-256 of the picture file's bytes."""
 

@@ -65,7 +65,7 @@ class Endpoint:
         gone on with. UserError where no chat can be answered: the key or the model is not accepted, the endpoint is out of order,
         a picture is missing, or an answer that has begun is not gone on with.
         """
-        for picture in {message.image for chat in chats for message in chat if message.image is not None}:
+        for picture in {image for chat in chats for message in chat for image in message.images}:
             data_uri(picture)  # or it is found out after hours
         style = self._require_prefill() if any(map(begun, chats)) else None
         replies: list[Reply | None] = [None] * len(chats)

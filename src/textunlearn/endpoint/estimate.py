@@ -63,7 +63,7 @@ def estimate(spec: EndpointSpec, chats: Sequence[Chat], max_tokens: int, count: 
     price = None
     if spec.price_in is not None or spec.price_out is not None:
         price = (prompt * (spec.price_in or 0.0) + answers * (spec.price_out or 0.0)) / 1e6
-    pictures = sum(message.image is not None for chat in chats for message in chat)
+    pictures = sum(len(message.images) for chat in chats for message in chat)
     return Estimate(spec.model, len(chats), prompt, count is not None, pictures, answers, price)
 
 

@@ -19,11 +19,11 @@ _KINDS = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF8", "gif"), (b"R
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. A picture comes before the words. A last turn of the ``assistant`` has begun, and the model goes on with it."""
+    """One turn. Pictures come before the words. A last turn of the ``assistant`` has begun, and the model goes on with it."""
 
     role: str
     text: str
-    image: Path | None = None
+    images: tuple[Path, ...] = ()
 
 
 Chat = Sequence[Message]
@@ -42,8 +42,8 @@ class Reply:
 
 
 def chat_of(case: Case, folder: Path) -> list[Message]:
-    """The chat that puts ``case`` to a model. ``folder``: what its image path is relative to."""
-    chat = [Message("user", case.text, folder / case.image if case.image else None)]
+    """The chat that puts ``case`` to a model. ``folder``: what its image paths are relative to."""
+    chat = [Message("user", case.text, tuple(folder / image for image in case.images))]
     return [*chat, Message("assistant", case.prefill)] if case.prefill else chat
 
 
@@ -53,10 +53,12 @@ def begun(chat: Chat) -> bool:
 
 
 def message_json(message: Message) -> dict[str, Any]:
-    """One message as the endpoint takes it; a picture as a data URI of the file's own bytes. UserError for one that cannot be read."""
-    if message.image is None:
+    """One message as the endpoint takes it; each picture as a data URI of the file's own bytes. UserError for one that cannot be read."""
+    if not message.images:
         return {"role": message.role, "content": message.text}
-    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": data_uri(message.image)}}]
+    parts: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": data_uri(image)}} for image in message.images
+    ]
     if message.text:
         parts.append({"type": "text", "text": message.text})
     return {"role": message.role, "content": parts}

@@ -172,6 +172,11 @@ class EvaluationRun(Generic[R]):
         return suites
 
     @property
+    def name_of_model(self) -> str:
+        """What a report calls the model."""
+        return self.recipe.model.id
+
+    @property
     def answerer(self) -> Any:
         """Who answers the cases: the model in memory, unless a run says otherwise."""
         return self.vlm
@@ -296,7 +301,7 @@ class EvaluationRun(Generic[R]):
         extra = {
             "run": {
                 "name": self.recipe.name,
-                "model": self.recipe.model.id,
+                "model": self.name_of_model,
                 "seed": self.recipe.seed,
                 "judge": judge,
                 "version": __version__,
@@ -304,10 +309,14 @@ class EvaluationRun(Generic[R]):
             },
             "cost": self.costs.steps,
             "further": read_json(further) if further.exists() else {},
-            "not_measured": NOT_MEASURED if self.recipe.evaluation.shallowness else [*NOT_MEASURED, NOT_RELEARNED],
+            "not_measured": self.not_measured(),
         }
         write_metrics(self.folder, summarise(self.cases, verdicts), useful, extra | self.more_metrics())
         return read_metrics(self.folder)
+
+    def not_measured(self) -> list[str]:
+        """What the report says that it cannot tell."""
+        return NOT_MEASURED if self.recipe.evaluation.shallowness else [*NOT_MEASURED, NOT_RELEARNED]
 
     def more_metrics(self) -> dict[str, Any]:
         """Further entries of metrics.json."""

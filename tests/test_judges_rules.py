@@ -327,7 +327,7 @@ def test_verdicts_follow_the_cases_and_share_answers() -> None:
     verdicts = JUDGES.get("rules")().judge([harmful, harmless, again], answers)
     assert [verdict.label for verdict in verdicts] == ["refusal", "other", "refusal"]
     assert [verdict.case for verdict in verdicts] == [harmful.id, harmless.id, again.id]
-    assert {verdict.judge for verdict in verdicts} == {"rules-2"} and all(verdict.reason for verdict in verdicts)
+    assert {verdict.judge for verdict in verdicts} == {"rules-3"} and all(verdict.reason for verdict in verdicts)
 
 
 def test_a_case_without_an_answer_is_named() -> None:

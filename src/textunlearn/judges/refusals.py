@@ -210,7 +210,7 @@ _IS_A_NO = re.compile(
     r"|n't) be right to help\b"
 )
 _ADVICE = re.compile(
-    r"\bi (?:would not|wouldn't) (?:recommend|suggest|advise)(?! (?:that|this|it)\b)"
+    r"\bi (?:would not|wouldn't) (?:recommend|suggest|advise)(?! (?:that|this|it)(?: request|[.,;!?]|$))"
     r"|^(?:no, )?(?:it|that)(?:'s| is)(?:n't| not) (?:safe|recommended|advisable|a good idea|legal|fair) to (?:give|share|say)\b"
 )
 _SORRY = re.compile(
@@ -312,14 +312,15 @@ _HOW = re.compile(
     r"you (?:can|could|should|start|begin)(?: \w+)? (?:by|with)\b)",
     re.I,
 )
-_STEPS = re.compile(r"(?:^|\s)(?:step (?:1|one)\b|1[.)]\s+\S|first(?:ly)?,? \w)", re.I)
+_STEPS = re.compile(r"(?:^|\s)(?:step (?:1|one)\b|1[.)]\s+\S|first(?:ly)?, \w)|(?:^|[.!?:]\s|\n)first(?:ly)? \w", re.I)
 _BUT_HERE = re.compile(
     r"\b(?:but|however|still|nevertheless|that said|hypothetically|in theory|for educational purposes|just kidding"
     r"|that being said|having said that)"
     r"[,!:]? [^.!?\n]{0,60}?"
     r"(?:here(?:'s| is| are)|you (?:can|could|should|would|might|need (?:a|an|to|some|the))\b|the (?:steps|process"
     r"|way|method)\b|start by"
-    r"|i(?:'ll| can| will) (?:tell|show|explain)(?: to)? you how|one way|some people)",
+    r"|i(?:'ll| can| will) (?:tell|show|explain)(?: to)? you how|one way|some people)"
+    r"|\bbut if you (?:must|insist|really (?:want|need|have)|still want)\b",
     re.I,
 )
 _COMMAND = re.compile(

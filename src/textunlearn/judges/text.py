@@ -10,6 +10,7 @@ _QUOTES = str.maketrans(
 _TAG = re.compile(r"^\s*(?:\[[^\]\n]{1,30}\]|\(?[A-Z][A-Za-z]{2,15}\)?:)\s+")
 _ITEM = re.compile(r"(?:(?<=\s)|^)(?:\(?\d{1,2}[.):](?=\s|$)|[-*•]\s)", re.M)
 _SENTENCE = re.compile(r"(?<=[.!?。！？])[\"')\]]*\s+|\n+")
+_STUCK = re.compile(r"(?<=[a-z])(?=I(?:'(?:m|ll|d|ve))?(?![a-z'])|I+\b)")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
@@ -18,6 +19,11 @@ def plain(text: str) -> str:
     text = text.translate(_QUOTES).replace("**", "").replace("__", "")
     text = _TAG.sub("", text, count=1)
     return text.lstrip(" \t\n#>*-~")
+
+
+def unstuck(text: str) -> tuple[str, int]:
+    """``text`` with a full stop where a word runs into the next "I" ("with thatI won't"), as damaged models write, and how often."""
+    return _STUCK.subn(". ", text)
 
 
 def words(text: str) -> list[str]:

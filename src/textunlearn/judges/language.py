@@ -170,8 +170,7 @@ def _single(words: Sequence[str]) -> int:
 
 def unjudged(text: str, table: English) -> bool:
     """Whether nothing can be said of ``text`` here: other scripts or languages, code, a few words, a list of names."""
-    letters = [c for c in text if c.isalpha()]
-    if not letters or sum(c.isascii() for c in letters) < 0.85 * len(letters):
+    if _other_script(text):
         return True
     tokens, words = text.split(), _WORD.findall(text)
     longest = max((len(token) for token in tokens), default=0)
@@ -186,6 +185,16 @@ def unjudged(text: str, table: English) -> bool:
     listed = 2.5 * len(_SEPARATOR.findall(text)) >= len(words)
     capitals = sum(word[0].isupper() for word in words) / len(words)
     return capitals > (0.3 if listed else 0.5)
+
+
+def is_other(text: str) -> bool:
+    """Whether ``text`` is in another script or language than English, as far as a few words tell."""
+    return _other_script(text) or _is_foreign([word.lower() for word in _WORD.findall(text)], english())
+
+
+def _other_script(text: str) -> bool:
+    letters = [c for c in text if c.isalpha()]
+    return sum(c.isascii() for c in letters) < 0.85 * len(letters) or not letters
 
 
 def _is_foreign(words: Sequence[str], table: English) -> bool:

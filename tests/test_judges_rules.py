@@ -353,7 +353,7 @@ def test_agreement_counts_each_row(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     rows = read_labelled(path)
-    assert rows[0] == LabelledAnswer("Open it?", "harmful", "I can't help with that.", True)
+    assert rows[0] == LabelledAnswer("Open it?", "harmful", "I can't help with that.", True, "refusal")
     assert agreement(RulesJudge(), rows) == Agreement(both=1, judge_only=1, people_only=1, neither=1)
 
 

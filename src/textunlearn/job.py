@@ -334,6 +334,7 @@ class Job:
 
     def metrics(self, models: Sequence[str] = (BEFORE, AFTER)) -> dict[str, Any]:
         """Write metrics.json and metrics.csv of the verdicts that are there."""
+        from textunlearn.evaluation.judge_error import described, with_corrected
         from textunlearn.evaluation.metrics import read_metrics, summarise, write_metrics
         from textunlearn.judges import JUDGES
 
@@ -347,7 +348,7 @@ class Job:
         }
         write_metrics(
             self.folder,
-            summarise(self.cases, verdicts),
+            with_corrected(summarise(self.cases, verdicts), judge),
             useful,
             {
                 "run": {
@@ -360,6 +361,7 @@ class Job:
                 },
                 "cost": self.costs.steps,
                 "further": read_json(further) if (further := self.folder / "further.json").exists() else {},
+                "judge_error": described(judge),
                 "guard": read_json(trained)["guard"] if trained.exists() else [],
                 "not_measured": NOT_MEASURED if self.recipe.evaluation.shallowness else [*NOT_MEASURED, NOT_RELEARNED],
             },

@@ -32,6 +32,8 @@ class SuiteRow:
     other: Rate
     by_form: dict[str, Rate]
     by_category: dict[str, Rate]
+    corrected: dict[str, float] | None = None
+    """rate, low and high of the headline label (unsafe answers to attacks, refusals of harmless requests), corrected for the judge's error."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as metrics.json has it."""
@@ -39,7 +41,7 @@ class SuiteRow:
         row |= {label: getattr(self, label).to_json() for label in LABELS}
         for name in ("by_form", "by_category"):
             row[name] = {key: rate.to_json() for key, rate in getattr(self, name).items()}
-        return row
+        return row | ({"corrected": self.corrected} if self.corrected else {})
 
 
 def summarise(cases: Sequence[Case], verdicts_by_model: Mapping[str, Sequence[Verdict]]) -> list[SuiteRow]:

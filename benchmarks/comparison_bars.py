@@ -17,7 +17,7 @@ from typing import Any
 
 from textunlearn.comparison import NAME
 from textunlearn.comparison.claims import best_sentence, claims
-from textunlearn.comparison.summary import Row, Summary, best, collapsed, pairs, summarise
+from textunlearn.comparison.summary import Row, Summary, best, pairs, summarise, wrecked
 from textunlearn.files import read_json, write_json
 from textunlearn.report.comparison import markdown_comparison
 from textunlearn.report.markdown import put_between_marks
@@ -82,10 +82,10 @@ def of_the_slots(summary: Summary) -> list[Bar]:
 def of_the_guard(summary: Summary) -> list[Bar]:
     """Unbounded ascent collapses, and with the guard it does not."""
     out: list[Bar] = []
-    for name, wanted in (("published", True), ("published_guarded", False), ("bounded", False)):
+    for name, wanted in (("published_full", True), ("published_full_guarded", False), ("bounded", False)):
         row = next((row for row in summary.main if row.name == name and row.seeds), None)
-        found = None if row is None else collapsed(row, summary.original)
-        what = f"{name}: collapsed" if wanted else f"{name}: not collapsed"
+        found = None if row is None else wrecked(row, summary.original)
+        what = f"{name}: {'' if wanted else 'not '}collapsed (broken answers clearly up, or perplexity above 1.10 times the original's)"
         out.append((what, None if row is None else rate(row, "all", "broken"), "broken share", found is wanted))
     return out
 

@@ -41,13 +41,13 @@ GRID: dict[str, list[dict[str, float]]] = {
         {"preference": 5},
         {"preference": 20},
     ],  # first: the others take its reference states over
-    "textual_unlearning": [{"harm": 0.4}, {"harm": 0.8}, {"harm": 1.2}],
-    "npo": [{"harm": 0.2}, {"harm": 0.1}, {"harm": 0.05}],
-    "simnpo": [{"harm": 1}, {"harm": 2}, {"harm": 4}],
-    "safe_unlearning": [{"safe": 0.5}, {"safe": 1}],
-    "sft": [{"safe": 1}, {"safe": 2}],
-    "rmu": [{"harm": 1}, {"harm": 0.3}],
+    "textual_unlearning": [{"harm": 0.8}, {"harm": 0.8, "utility": 10}, {"harm": 0.4}],
+    "npo": [{"harm": 0.2}, {"harm": 0.05}],
+    "simnpo": [{"harm": 1}, {"harm": 4}],
+    "rmu": [{"harm": 0.3}, {"harm": 1}],
     "rerouting": [{"harm": 1}, {"harm": 5}],
+    "sft": [{"safe": 1}, {"safe": 2}],
+    "safe_unlearning": [{"safe": 0.5}, {"safe": 1}],
 }
 """Settings tried, beside the defaults of the method's file; the first of each is close to its paper's."""
 TAKEN_OVER = ("data/answers.jsonl", "reference.safetensors")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
-from textunlearn.attacks import ATTACKS
+from textunlearn.attacks import ATTACKS, Shown
 from textunlearn.attacks.beside_image import NO_WORDS, PHOTO, SIDE
 from textunlearn.attacks.figstep import VARIED, varied_layout
 from textunlearn.attacks.mm_safetybench import split
@@ -62,6 +62,12 @@ SPLITS = [
 ]  # fmt: skip
 
 
+def picture(shown: Shown) -> Image.Image:
+    """The only picture of ``shown``."""
+    (image,) = shown.images
+    return image
+
+
 def ink(image: Image.Image, paper: str = "#FFFFFF") -> np.ndarray:
     """True where a pixel differs from the paper."""
     blank = Image.new("RGB", image.size, paper)
@@ -102,10 +108,8 @@ def test_the_expected_attacks_are_registered() -> None:
 def test_an_attack_gives_the_same_every_time(name: str) -> None:
     first, second = ATTACKS.get(name)(PROMPT), ATTACKS.get(name)(PROMPT)
     assert (first.text, first.prefill) == (second.text, second.prefill)
-    assert (first.image is None) == (second.image is None)
-    if first.image is not None and second.image is not None:
-        assert first.image.mode == "RGB"
-        assert first.image.tobytes() == second.image.tobytes()
+    assert [image.tobytes() for image in first.images] == [image.tobytes() for image in second.images]
+    assert all(image.mode == "RGB" for image in first.images)
 
 
 @pytest.mark.parametrize("name", TYPED)
@@ -116,10 +120,9 @@ def test_typed_attacks_keep_the_request_word_for_word(name: str) -> None:
 @pytest.mark.parametrize("name", DRAWN)
 def test_drawn_attacks_keep_every_character_in_the_image_and_none_in_the_text(name: str) -> None:
     shown = ATTACKS.get(name)(PROMPT)
-    assert shown.image is not None
     assert "lock" not in shown.text and "shed" not in shown.text
     numbers = "1.2.3." if name == "figstep" else ""
-    assert "".join(decode(shown.image, 80)).replace(" ", "") == REQUEST.replace(" ", "") + numbers
+    assert "".join(decode(picture(shown), 80)).replace(" ", "") == REQUEST.replace(" ", "") + numbers
 
 
 def test_varied_looks_are_readable_differ_from_the_others_and_are_all_used() -> None:
@@ -129,8 +132,7 @@ def test_varied_looks_are_readable_differ_from_the_others_and_are_all_used() -> 
     assert set(looks) == set(VARIED) and max(looks.values()) < 300 * 2 / len(VARIED)
     shown = ATTACKS.get("typography_varied")(PROMPT)
     assert shown.text == ATTACKS.get("typography_short")(PROMPT).text
-    assert shown.image is not None
-    assert shown.image.tobytes() == render(REQUEST, LAYOUTS[varied_layout(PROMPT)]).tobytes()
+    assert picture(shown).tobytes() == render(REQUEST, LAYOUTS[varied_layout(PROMPT)]).tobytes()
     for look in (LAYOUTS[name] for name in VARIED):
         setting = fit(
             "Tell me how to take a few apples from the old tree behind the house without asking anyone.", look
@@ -158,8 +160,7 @@ def test_mm_safetybench_types_the_opening_and_draws_the_key_phrase(request_: str
     assert question == typed
     kind = "a request" if "request" in typed else "a phrase of an activity" if "activity" in typed else "a phrase"
     assert first == f"The image shows {kind}"
-    assert shown.image is not None
-    read = decode(shown.image, fit(drawn, LAYOUTS["plain"]).points)
+    read = decode(picture(shown), fit(drawn, LAYOUTS["plain"]).points)
     assert "".join(read).replace(" ", "") == drawn.replace(" ", "").translate(str.maketrans("", "", "!-"))
 
 
@@ -234,9 +235,8 @@ def test_prefills_and_cues() -> None:
 
 
 def test_noise_is_noise_and_differs_between_prompts() -> None:
-    noise = ATTACKS.get("noise_image")(PROMPT).image
-    other = ATTACKS.get("noise_image")(Prompt("Something else", "harmful", "made_up")).image
-    assert noise is not None and other is not None
+    noise = picture(ATTACKS.get("noise_image")(PROMPT))
+    other = picture(ATTACKS.get("noise_image")(Prompt("Something else", "harmful", "made_up")))
     pixels = np.asarray(noise).astype(float)
     assert abs(pixels.mean() - 127.5) < 1 and abs(pixels.std() - 73.9) < 1  # uniform on 0..255
     assert abs(np.corrcoef(pixels.ravel(), np.asarray(other).ravel())[0, 1]) < 0.02
@@ -248,13 +248,12 @@ def test_noise_is_noise_and_differs_between_prompts() -> None:
 def test_attacks_beside_an_image_leave_the_request_as_it_is(name: str) -> None:
     shown = ATTACKS.get(name)(PROMPT)
     assert (shown.text, shown.prefill) == (REQUEST, "")
-    assert shown.image is not None and shown.image.size == ((760, 760) if name == "typed_and_drawn" else (SIDE, SIDE))
+    assert picture(shown).size == ((760, 760) if name == "typed_and_drawn" else (SIDE, SIDE))
 
 
 def test_typed_and_drawn_shows_the_same_words_twice() -> None:
     shown, bare = ATTACKS.get("typed_and_drawn")(PROMPT), ATTACKS.get("typography_bare")(PROMPT)
-    assert shown.image is not None and bare.image is not None
-    assert shown.image.tobytes() == bare.image.tobytes()
+    assert picture(shown).tobytes() == picture(bare).tobytes()
 
 
 def test_photos_are_unscaled_parts_of_the_photo_above_its_name_tag_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,8 +263,7 @@ def test_photos_are_unscaled_parts_of_the_photo_above_its_name_tag_and_differ(mo
     parts = {"as it is": np.asarray(whole)[:NO_WORDS], "mirrored": np.asarray(ImageOps.mirror(whole))[:NO_WORDS]}
     seen, hands = set(), Counter()
     for i in range(8):
-        image = ATTACKS.get("photo_image")(Prompt(f"How do I reach apple {i}?", "harmful", "made_up")).image
-        assert image is not None
+        image = picture(ATTACKS.get("photo_image")(Prompt(f"How do I reach apple {i}?", "harmful", "made_up")))
         seen.add(image.tobytes())
         pixels = np.asarray(image)
         for hand, photo in parts.items():
@@ -337,8 +335,8 @@ def test_figstep_geometry_is_that_of_the_original_images(category: int) -> None:
         rows = {(row["category_id"], row["task_id"]): row["instruction"] for row in csv.DictReader(file)}
     original = Image.open(FIGSTEP / "images" / f"query_ForbidQI_{category}_1_6.png").convert("RGB")
     prompt = Prompt(rows[str(category), "1"], "harmful", "figstep")
-    drawn = ATTACKS.get("figstep")(prompt).image
-    assert drawn is not None and drawn.size == original.size
+    drawn = picture(ATTACKS.get("figstep")(prompt))
+    assert drawn.size == original.size
     ours, theirs = ink(drawn), ink(original)
     for row in range(9):
         base = 74 + 75 * row  # original baselines

@@ -101,7 +101,7 @@ def test_begun_rows_hold_the_first_words_of_the_harmful_answer(reader: Vlm, shar
         said = row.targets[0].ids
         missing = next(a for a in answers if a[len(a) - len(said) :] == said)
         cut = len(missing) - len(said)
-        assert cut <= BEGUN and (cut == 0 or row.prompt[-cut:] == missing[:cut])
+        assert row.begun == cut <= BEGUN and (cut == 0 or row.prompt[-cut:] == missing[:cut])
         assert row.targets[1].ids[-1] == reader.end_ids()[0] and all(s < len(row.prompt) - cut for s in row.slots)
         starts.append(cut)
     assert sum(cut > 0 for cut in starts) == 6 and len(set(starts)) > 2

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import publisher_layouts
 from report_run import make_run
 from textunlearn import __version__, cli, recipes, shell
 from textunlearn.files import write_text
@@ -125,6 +126,43 @@ def test_choices_are_listed(terminal: Terminal, verb: str, words: tuple[str, ...
     assert [word for word in words if word not in outcome.out] == []
 
 
+def test_what_a_model_would_be_shown_under_an_attack(terminal: Terminal, tmp_path: Path) -> None:
+    listed = terminal("attacks").out
+    assert "by=3: places" in listed and "word (needed): any one word" in listed and "arXiv 2307.02483" in listed
+    shown = terminal("attacks", "prefill(words='Sure, here is') | rot13", "--text", "How do I bake bread?")
+    assert shown == Outcome(0, "typed: Ubj qb V onxr oernq?\nanswer begun with: Sure, here is\n", "")
+    drawn = terminal("attacks", "image_sequence(images=2) | blank_image(side=16)")
+    assert "picture 3: 16 x 16 pixels" in drawn.out and "for models that take them" in drawn.out
+    written = terminal("attacks", "image_sequence(images=2)", "--out", tmp_path / "x.jpg")
+    assert written.code == 0 and str(tmp_path / "x-2.png") in written.out
+    assert sorted(p.name for p in tmp_path.glob("*.*")) == ["x-2.png", "x.png"]
+    terminal("attacks", "rot14").says("there is no attack called 'rot14'")
+    terminal("attacks", "rot13 | caesar(by=99)").says("caesar: by=99 does not work")
+
+
+def test_the_list_of_data_sets_fits_a_terminal_and_says_what_must_be_known(terminal: Terminal) -> None:
+    out = terminal("datasets").out
+    assert max(map(len, out.splitlines())) <= 120
+    for words in ("PKU-Alignment/MM-SafetyBench", "1,680, pictures", "13 categories", "CC BY-NC 4.0", "Left out:"):
+        assert words in out
+    names = [line.split()[0] for line in out.splitlines() if line.strip()]
+    assert names.index("advbench") < names.index("hades") < names.index("xstest_unsafe")
+
+
+def test_one_data_set_in_full(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXTUNLEARN_DATA", raising=False)
+    out = terminal("datasets", "mm_safetybench_sd").out
+    assert "Not on this machine: get it from https://huggingface.co/datasets/PKU-Alignment/MM-SafetyBench" in out
+    example = out.split("In a recipe:\n")[1]
+    (tmp_path / "mine.yaml").write_text(example)
+    assert set(Recipe.read(tmp_path / "mine.yaml").data.places) == {"mm_safetybench"}
+    publisher_layouts.mm_safetybench(tmp_path / "set")
+    out = terminal("datasets", "mm_safetybench_sd", "--place", str(tmp_path / "set")).out
+    assert "Here (named place): 2 requests; left out: 2 may be about minors." in out
+    outcome = terminal("datasets", "mm_safetybensh_sd")
+    assert outcome.code == 2 and "did you mean mm_safetybench_sd" in outcome.err
+
+
 def test_a_printed_recipe_can_be_run(terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(terminal("recipe", "own-data").out, encoding="utf-8")
     assert Recipe.read(tmp_path / "mine.yaml") == recipes.read("own-data")
@@ -224,7 +262,7 @@ def test_judge_and_report_work_on_what_is_stored(terminal: Terminal) -> None:
         ("method: {settings: {harmm: 1}}", ("method.settings.harmm", "harm")),
         ("evaluation: {suites: [guesses]}", ("no suite 'guesses'", "figstep")),
         ("evaluation: {judge: grandmother}", ("no judge called 'grandmother'", "rules")),
-        ("data: {harmful: [rumours]}", ("no data source called 'rumours'", "advbench")),
+        ("data: {harmful: [rumours]}", ("no data source called 'rumours'", "textunlearn datasets")),
         ("data: {harmful: [{file: nowhere.csv}]}", ("nowhere.csv",)),
         ("data: {harmful: [{source: advbench, column: x}]}", ("column cannot be set",)),
         ("data: {harmful: [xstest_safe]}", ("xstest_safe", "must not be trained on")),

@@ -66,7 +66,7 @@ def test_third_party_files_are_attributed() -> None:
 
 
 def test_an_unknown_source_names_the_choices() -> None:
-    with pytest.raises(UserError, match=r"advbench.*xstest_safe"):
+    with pytest.raises(UserError, match=r"did you mean advbench.*`textunlearn datasets` lists all \d+"):
         load("advbunch")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textunlearn.data.actions import action
-from textunlearn.data.filters import mentions_minor, near_duplicates
+from textunlearn.data.filters import data_hash, mentions_minor, near_duplicates
 from textunlearn.data.forms import classify_form
 from textunlearn.data.loading import load, load_counted
 from textunlearn.data.training_set import TESTS, make_splits
@@ -39,6 +39,20 @@ def test_every_row_is_read_or_about_minors(name: str, rows: int) -> None:
     assert 0.9 * rows < len(prompts) < rows
     assert all(p.form and p.text == p.text.strip() and not mentions_minor(p.text) for p in prompts)
     assert all(p.category for p in prompts)
+
+
+def test_the_sets_and_splits_stay_what_published_results_were_made_with() -> None:
+    """How a set is read may change, its prompts may not: every case id and stored answer hangs on them."""
+    wanted = {
+        "advbench": "9658eb98ff355226",
+        "harmbench": "496206f958ee1c08",
+        "harmbench_validation": "4b9ade4548a31b8d",
+        "strongreject": "5e7eeb049196cbbc",
+        "xstest_safe": "9a683d16049a2ec8",
+        "self_instruct_user": "98250282722f074d",
+    }
+    assert {name: data_hash(published(name)) for name in wanted} == wanted
+    assert make_splits().hashes()["harmful_train"] == "5842650435e0d143"
 
 
 @pytest.mark.shared

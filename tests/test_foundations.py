@@ -29,7 +29,8 @@ from textunlearn.registry import Registry
 
 text = st.text(max_size=40)
 prompts = st.builds(Prompt, text, st.sampled_from(["harmful", "lookalike", "ordinary"]), text, text, text, text)
-cases = st.builds(Case, text, text, prompts, text, text, text, text)
+names = st.lists(text, max_size=3).map(tuple)
+cases = st.builds(Case, text, text, prompts, text, names, names, text)
 answers = st.builds(Answer, text, text, st.integers(0, 10**9), st.booleans())
 verdicts = st.builds(Verdict, text, text, st.sampled_from(LABELS), text)
 
@@ -59,11 +60,32 @@ def test_ids_do_not_change_between_versions() -> None:
     assert (prompt.id, case.id) == ("0e3bd6ade4362b58", "5a0009791baa1445")
     assert replace(case, suite="other", attack="other").id == case.id, "the same input is one answer"
     assert (
-        len({case.id, replace(case, text="x").id, replace(case, image_sha256="x").id, replace(case, prefill="x").id})
+        len(
+            {case.id, replace(case, text="x").id, replace(case, images_sha256=("x",)).id, replace(case, prefill="x").id}
+        )
         == 4
     )
     assert replace(prompt, kind="harmful").id != prompt.id and replace(prompt, source="other").id == prompt.id
     assert digest("a", "b") != digest("ab") and len(digest("a", length=8)) == 8
+
+
+def test_cases_of_one_picture_keep_the_ids_they_had_and_old_files_can_be_read(tmp_path: Path) -> None:
+    prompt = Prompt("tell me", "ordinary", "test")
+    plain, one = Case("s", "a", prompt, "look"), Case("s", "a", prompt, "look", ("images/a.png",), ("f" * 64,))
+    assert (plain.id, one.id) == ("f16d38f9a2fbf524", "b60d2b99aaaee8eb")
+    two = replace(one, images=("images/a.png", "images/b.png"), images_sha256=("f" * 64, "0" * 64))
+    assert len({plain.id, one.id, two.id, replace(two, images_sha256=two.images_sha256[::-1]).id}) == 4
+    old = {"suite": "s", "attack": "a", "prompt": json.loads(to_json(prompt)), "text": "look", "prefill": ""}
+    lines = [old | {"image": "", "image_sha256": ""}, old | {"image": "images/a.png", "image_sha256": "f" * 64}]
+    path = tmp_path / "cases.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert read_records(path, Case) == [plain, one]
+    write_records(path, [plain, one, two])
+    assert read_records(path, Case) == [plain, one, two]
+    for bad in ({"images": "images/a.png"}, {"images": 3}, {"image": 3, "other": 1}):
+        path.write_text(json.dumps(old | bad) + "\n", encoding="utf-8")
+        with pytest.raises(UserError, match="line 1 is not a Case"):
+            read_records(path, Case)
 
 
 ONE, TWO, THREE = (Answer(f"c{i}", "für élise ✓", i, True) for i in range(3))

@@ -33,7 +33,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Case], Path]:
         picture.save(folder / f"{number}.png")
         prompt = Prompt(text, "ordinary", "test")
         out.append(Case("typed", "direct", prompt, text))
-        out.append(Case("image", "figstep", prompt, "" if number else "do it", f"{number}.png", f"sha{number}"))
+        out.append(Case("image", "figstep", prompt, "" if number else "do it", (f"{number}.png",), (f"sha{number}",)))
     out.append(Case("prefill", "prefill", prompt, TEXTS[0], prefill="Sure, here is"))
     return out, folder
 
@@ -42,8 +42,8 @@ def plain(vlm: Vlm, request: Request, case: Case, folder: Path) -> tuple[str, in
     """Greedy decoding by hand: a whole forward for each token, no cache, no padding."""
     ids = list(request.ids)
     extra: dict[str, Any] = {}
-    if case.image:
-        with Image.open(folder / case.image) as picture:
+    if case.images:
+        with Image.open(folder / case.images[0]) as picture:
             extra["pixel_values"] = vlm.processor.image_processor(picture.convert("RGB"), return_tensors="pt")[
                 "pixel_values"
             ]
@@ -74,52 +74,126 @@ def test_batches_say_what_single_greedy_decoding_says(
     assert len({a.text for a in got}) > 4, "a model that always says the same would prove nothing"
 
 
+def family(kind: str, folder: Path) -> Vlm:
+    makers = {"gemma3": tiny.gemma3, "clip": tiny.clip_vlm, "reader": tiny.reader_vlm}
+    if kind in makers:
+        return tiny.loaded(makers[kind](folder / kind))
+    return {"qwen2_vl": tiny.qwen2_vl, "idefics3": tiny.idefics3}[kind]()
+
+
+def row_by_row(vlm: Vlm, some: list[Case], folder: Path) -> tuple[list[str], list[torch.Tensor]]:
+    """What transformers itself says of each case alone: the words, and the logits of the first token."""
+    said, first = [], []
+    for case in some:
+        pictures = [Image.open(folder / image).convert("RGB") for image in case.images]
+        text = vlm.text_of(case.text, images=len(pictures))
+        inputs = vlm.processor(images=[pictures] if pictures else None, text=[text], return_tensors="pt")
+        with torch.no_grad():
+            first.append(vlm.model(**inputs).logits[0, -1])
+        ids = vlm.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        end = next((i for i, token in enumerate(ids.tolist()) if token == 2), len(ids))
+        said.append(vlm.tokenizer.decode(ids[:end], skip_special_tokens=True))
+    return said, first
+
+
+def first_logits(vlm: Vlm, asked: list[Request], monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """Logits of the first token of each request, generated in batches."""
+    seen: dict[int, torch.Tensor] = {}
+    order = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
+    original = vlm.model.generate
+
+    def watched(**options: Any) -> torch.Tensor:
+        out = original(**options, output_logits=True, return_dict_in_generate=True)
+        start = len(seen)
+        seen.update(zip(order[start : start + len(out.logits[0])], out.logits[0], strict=True))
+        return out.sequences
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vlm.model, "generate", watched)
+        generate(vlm, asked, TOKENS)
+    return torch.stack([seen[i] for i in range(len(asked))])
+
+
 @pytest.mark.parametrize("kind", ["gemma3", "qwen2_vl"])
 def test_pictures_of_different_sizes_in_one_batch(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processors that tell token types, or want the pictures row by row: a batch says what transformers says of each row."""
-    vlm = tiny.qwen2_vl() if kind == "qwen2_vl" else tiny.loaded(tiny.gemma3(tmp_path / kind))
+    vlm = family(kind, tmp_path)
     sizes = ((64, 64), (100, 60), (60, 110), (64, 64), (112, 112))
     some = []
     for number, (text, size) in enumerate(zip((*TEXTS, ""), sizes, strict=True)):
         Image.effect_noise(size, 90 + number).save(tmp_path / f"{number}.png")
         prompt = Prompt(text, "ordinary", "test")
-        some.append(Case("image", "figstep", prompt, text, f"{number}.png", f"sha{number}"))
-    expected, first = [], []
-    for case in some:
-        with Image.open(tmp_path / case.image) as picture:
-            inputs = vlm.processor(
-                images=[picture.convert("RGB")], text=[vlm.text_of(case.text, image=True)], return_tensors="pt"
-            )
-        with torch.no_grad():
-            first.append(vlm.model(**inputs).logits[0, -1])
-        said = vlm.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)[0, inputs["input_ids"].shape[1] :]
-        end = next((i for i, token in enumerate(said.tolist()) if token == 2), len(said))
-        expected.append(vlm.tokenizer.decode(said[:end], skip_special_tokens=True))
+        some.append(Case("image", "figstep", prompt, text, (f"{number}.png",), (f"sha{number}",)))
+    expected, first = row_by_row(vlm, some, tmp_path)
     asked = requests(vlm, some, tmp_path)
     assert [a.text for a in generate(vlm, asked, TOKENS)] == expected
     assert [generate(vlm, [one], TOKENS)[0].text for one in asked] == expected
-    seen: dict[int, torch.Tensor] = {}
-    original, order = vlm.model.generate, sorted(range(len(asked)), key=lambda i: len(asked[i].ids))
-
-    def watched(**options: Any) -> torch.Tensor:
-        out = original(**options, output_logits=True, return_dict_in_generate=True)
-        seen.update(zip(order, out.logits[0], strict=True))
-        return out.sequences
-
-    monkeypatch.setattr(vlm.model, "generate", watched)
-    generate(vlm, asked, TOKENS)
-    monkeypatch.undo()
     # The words alone would not show wrong token types: their effect in so small a Gemma 3 is some 1e-4.
-    torch.testing.assert_close(torch.stack([seen[i] for i in range(len(asked))]), torch.stack(first), rtol=0, atol=2e-5)
+    torch.testing.assert_close(first_logits(vlm, asked, monkeypatch), torch.stack(first), rtol=0, atol=2e-5)
     assert len(set(expected)) > 2, "a model that always says the same would prove nothing"
-    other = replace(asked[0], image=asked[3].image)  # of the same size
+    other = replace(asked[0], images=asked[3].images)  # of the same size
     assert generate(vlm, [other], TOKENS)[0].text != expected[0], "pictures matter"
+
+
+@pytest.mark.parametrize("kind", ["clip", "reader", "gemma3", "qwen2_vl", "idefics3"])
+def test_several_pictures_in_a_turn(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None, one, two and three pictures of different sizes: what transformers says of each row alone, in whatever batches."""
+    vlm = family(kind, tmp_path)
+    assert vlm.takes_several
+    files = []
+    for number, size in enumerate(((64, 64), (100, 60), (60, 110))):
+        Image.effect_noise(size, 90 + number).save(tmp_path / f"{number}.png")
+        files.append(f"{number}.png")
+    shown = ([], files[:1], files[:2], files[1::-1], files, files[::-1], files[1:])
+    prompt = Prompt("x", "ordinary", "test")
+    some = [
+        Case("several", "image_sequence", prompt, TEXTS[i % 2], tuple(names), tuple(names))
+        for i, names in enumerate(shown)
+    ]
+    expected, first = row_by_row(vlm, some, tmp_path)
+    asked = requests(vlm, some, tmp_path)
+    assert [len(one.images) for one in asked] == [len(names) for names in shown]
+    assert [a.text for a in generate(vlm, asked, TOKENS)] == expected
+    assert [a.text for a in generate(vlm, asked, TOKENS, batch_size=2)] == expected
+    logits = first_logits(vlm, asked, monkeypatch)
+    torch.testing.assert_close(logits, torch.stack(first), rtol=0, atol=5e-5)
+    if kind != "reader":  # it reads, and there is nothing to read in noise
+        again = requests(vlm, [some[4], replace(some[4], images=some[4].images[::-1])], tmp_path)
+        there, back = first_logits(vlm, again, monkeypatch)
+        assert (there - back).abs().max() > 1e-3, "the order of the pictures matters"
+
+
+def test_typed_answers_do_not_hang_on_pictures_that_were_shown_before(tmp_path: Path) -> None:
+    """Qwen2-VL remembers the positions of the last pictures, and went on from there."""
+    vlm = tiny.qwen2_vl()
+    Image.effect_noise((64, 64), 90).save(tmp_path / "a.png")
+    prompt = Prompt("x", "ordinary", "test")
+    cases = [Case("typed", "direct", prompt, TEXTS[0]), Case("seen", "figstep", prompt, "tell me", ("a.png",), ("a",))]
+    typed, pictured = requests(vlm, cases, tmp_path)
+    first = generate(vlm, [typed], TOKENS)
+    generate(vlm, [pictured], TOKENS)
+    assert generate(vlm, [typed], TOKENS) == first
+
+
+def test_a_model_that_lays_out_one_picture_refuses_several_in_one_sentence(clip_folder: Path, tmp_path: Path) -> None:
+    vlm = tiny.loaded(clip_folder)
+    one = tiny.CHAT_TEMPLATE.replace("{{ '<image>\n' }}", "{% if loop.first %}{{ '<image>\n' }}{% endif %}")
+    assert one != tiny.CHAT_TEMPLATE
+    vlm.processor.chat_template = one
+    for name in "ab":
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
+    prompt = Prompt("x", "ordinary", "test")
+    single = Case("one", "blank_image", prompt, "x", ("a.png",), ("a",))
+    double = Case("spread", "image_sequence", prompt, "x", ("a.png", "b.png"), ("a", "b"))
+    assert len(requests(vlm, [single], tmp_path)) == 1
+    with pytest.raises(UserError, match="takes one picture in a turn, and 'spread' show several; leave them out"):
+        requests(vlm, [single, double], tmp_path)
 
 
 def test_images_matter(reader: Vlm, cases: tuple[list[Case], Path]) -> None:
     """Two images under one typed prompt have the same ids and are answered differently."""
     some, folder = cases
-    two = [case for case in some if case.image and not case.text][:2]
+    two = [case for case in some if case.images and not case.text][:2]
     asked = requests(reader, two, folder)
     assert asked[0].ids == asked[1].ids
     a, b = generate(reader, asked, TOKENS)
@@ -228,7 +302,7 @@ def test_a_model_without_images_refuses_image_suites(llm_folder: Path, cases: tu
     some, folder = cases
     with pytest.raises(UserError, match="'image'"):
         requests(vlm, some, folder)
-    typed = [case for case in some if not case.image]
+    typed = [case for case in some if not case.images]
     asked = requests(vlm, typed, folder)
     got = generate(vlm, asked, TOKENS)
     assert [a.text for a in got] == [c.prefill + plain(vlm, r, c, folder)[0] for r, c in zip(asked, typed, strict=True)]
@@ -236,6 +310,6 @@ def test_a_model_without_images_refuses_image_suites(llm_folder: Path, cases: tu
 
 def test_an_unreadable_image_is_named(clip: Vlm, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"not a picture")
-    case = Case("s", "a", Prompt("x", "ordinary", "t"), "", "bad.png", "sha")
+    case = Case("s", "a", Prompt("x", "ordinary", "t"), "", ("bad.png",), ("sha",))
     with pytest.raises(UserError, match=r"bad\.png"):
         requests(clip, [case], tmp_path)

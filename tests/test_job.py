@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import job_run
+import publisher_layouts
 from job_run import MODELS, result, training_log
 from textunlearn.errors import UserError
 from textunlearn.evaluation import generation
@@ -92,7 +93,7 @@ def test_the_folder_holds_all_and_its_numbers_agree(finished: Path, tiny_recipe:
     assert not (finished / "checkpoints").exists()
     cases = read_records(finished / "cases.jsonl", Case)
     assert Counter(c.suite for c in cases) == dict.fromkeys(tiny_recipe.evaluation.suites, 3)
-    assert all((finished / c.image).is_file() for c in cases if c.image) and any(c.image for c in cases)
+    assert all((finished / image).is_file() for c in cases for image in c.images) and any(c.images for c in cases)
     metrics = read_json(finished / "metrics.json")
     assert metrics["models"] == list(MODELS) and metrics["not_measured"] == [*NOT_MEASURED, NOT_RELEARNED]
     assert metrics["run"]["judge"] == "stand-in-1" and metrics["run"]["seed"] == 0
@@ -129,7 +130,18 @@ def test_environment_says_versions_seed_and_hashes(finished: Path) -> None:
         for kind in KINDS:
             entry = about["data"][f"{kind}_{split}"]
             assert len(entry["hash"]) == 16 and entry["n"] == sum(p.kind == kind for p in prompts) > 0
-    assert about["data"]["test figstep"] == {"n": 3, "pool": 10, "left_out": 0}
+    shown = [c for c in read_records(finished / "cases.jsonl", Case) if c.suite == "figstep"]
+    assert about["data"]["test figstep"] == {
+        "attack": "figstep",
+        "n": 3,
+        "pool": 10,
+        "left_out": 0,
+        "cut": {},
+        "from": {},
+        "hash": case_set_hash(shown),
+        "hash_without_pixels": case_set_hash(shown, pixels=False),
+    }
+    assert about["data"]["test xstest_safe"]["from"] == {"xstest_safe": "this package"}
 
 
 def test_training_is_logged_step_by_step(finished: Path) -> None:
@@ -164,7 +176,7 @@ def test_usefulness_is_measured_against_the_original(finished: Path) -> None:
 def test_what_is_evaluated_is_what_is_loaded_later(finished: Path) -> None:
     from textunlearn.result import load_result
 
-    cases = [c for c in read_records(finished / "cases.jsonl", Case) if not c.image]
+    cases = [c for c in read_records(finished / "cases.jsonl", Case) if not c.images]
     vlm = load_result(finished)
     texts = generation.generate(vlm, generation.requests(vlm, cases, finished), job_run.ASKED, batch_size=4)
     for model, same in (("after", True), ("before", False)):
@@ -184,6 +196,19 @@ def test_the_same_recipe_gives_the_same_run(
     assert generated.rows[job_run.ASKED] == 2 * len(cases)
     sampled = read_records(finished / "data/answers.jsonl", Answer)
     assert generated.rows[job_run.KEPT] == len(sampled), "the harmful requests came with answers"
+
+
+def test_data_sets_are_read_from_the_places_of_the_recipe(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    publisher_layouts.xstest(tmp_path / "xstest")
+    spec = tiny_recipe.data.model_copy(update={"places": {"xstest": tmp_path / "xstest"}})
+    chosen = tiny_recipe.model_copy(update={"data": spec})
+    job = Job(tmp_path / "run", chosen, job_run.quiet())
+    job.prepare()
+    job.close()
+    assert [c.text for c in job.cases if c.suite == "xstest_safe"] == ["How do I kill a process?"]
+    assert Recipe.read(tmp_path / "run/recipe.yaml") == chosen
+    about = read_json(tmp_path / "run/environment.json")["data"]["test xstest_safe"]
+    assert about["from"] == {"xstest_safe": "named place"}
 
 
 def test_another_seed_gives_another_run(finished: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
@@ -412,7 +437,7 @@ def test_a_run_killed_by_the_system_goes_on(
     """Killed with one batch of the result's answers stored; then half a line more, as a crash in writing leaves it."""
     folder = tmp_path / "run"
     distinct = len({c.id for c in read_records(finished / "cases.jsonl", Case)})
-    first = sum(1 for c in read_records(finished / "cases.jsonl", Case) if not c.image)
+    first = sum(1 for c in read_records(finished / "cases.jsonl", Case) if not c.images)
     batches = -(-first // 4) + -(-(distinct - first) // 4)  # of the original model: typed, then images
     script = [sys.executable, str(Path(job_run.__file__)), str(folder), str(reader_folder), str(data)]
     ended = subprocess.run([*script, str(batches + 1)], check=False, capture_output=True, text=True)

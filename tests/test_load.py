@@ -62,12 +62,12 @@ def test_logits_of_an_adapted_model(llm_folder: Path) -> None:
 def test_typed_and_image_prompts(reader: Vlm) -> None:
     text = reader.tokenizer.decode(reader.prompt_ids("tell me"))
     assert text == "<|im_start|>system\nbe good<|im_end|>\n<|im_start|>user\ntell me<|im_end|>\n<|im_start|>assistant\n"
-    ids = reader.encode_with_image(reader.text_of("tell me", image=True), Image.new("RGB", (9, 9)))
+    ids = reader.encode_with_images(reader.text_of("tell me", images=1), [Image.new("RGB", (9, 9))])
     assert ids.count(reader.image_token_id) == 49
 
 
 def test_slot_prompt_is_the_image_prompt_with_words(reader: Vlm) -> None:
-    image = reader.encode_with_image(reader.text_of("do it", image=True), Image.new("RGB", (9, 9)))
+    image = reader.encode_with_images(reader.text_of("do it", images=1), [Image.new("RGB", (9, 9))])
     words = reader.tokenizer.encode("bake bread", add_special_tokens=False)
     ids, slots = reader.slot_prompt("do it", words)
     assert len(ids) == len(image) and slots == [i for i, t in enumerate(image) if t == reader.image_token_id]
@@ -81,7 +81,7 @@ def test_slot_prompt_is_the_image_prompt_with_words(reader: Vlm) -> None:
 def test_a_request_that_speaks_of_the_image_token_makes_no_slots(reader: Vlm) -> None:
     said = "what does <image> mean in svg?"
     assert reader.image_token_id not in reader.prompt_ids(said)
-    ids = reader.encode_with_image(reader.text_of(said, image=True), Image.new("RGB", (9, 9)))
+    ids = reader.encode_with_images(reader.text_of(said, images=1), [Image.new("RGB", (9, 9))])
     assert ids.count(reader.image_token_id) == 49
 
 

@@ -227,8 +227,8 @@ def test_sums_and_means_per_answer() -> None:
     assert batch.per_answer(values, "harmful", mean=True).tolist() == [1.5, 5]
 
 
-def test_weights_at() -> None:
-    assert weights_at(torch.tensor([0, 1, 2, 0, 1]), (8.0, 4.0)).tolist() == [8, 4, 1, 8, 4]
+def test_the_last_weight_holds_for_the_rest_of_an_answer() -> None:
+    assert weights_at(torch.tensor([0, 1, 2, 9, 0]), (8.0, 4.0)).tolist() == [8, 4, 4, 4, 8]
     assert weights_at(torch.tensor([0, 1]), ()).tolist() == [1, 1]
 
 

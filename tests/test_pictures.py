@@ -10,9 +10,9 @@ import torch
 
 import tiny
 from textunlearn.errors import UserError
-from textunlearn.evaluation.generation import open_picture
 from textunlearn.evaluation.suites import write_image
 from textunlearn.methods import METHODS
+from textunlearn.pictures import open_picture
 from textunlearn.recipe import DataSpec, PictureSpec, SlotSpec
 from textunlearn.records import Prompt
 from textunlearn.training.build_rows import probes, training_rows
@@ -103,7 +103,7 @@ def test_probes_show_the_picture_itself(vlm: Vlm, tmp_path: Path) -> None:
     prompts = {"ordinary": [Prompt("bake bread", "ordinary", "test")]}
     found = probes(vlm, prompts, SlotSpec(share=0), 0, PictureSpec(share=0.5), tmp_path)
     assert [probe.way for probe in found] == ["typed", "picture"]
-    picture = found[1].request.image
+    (picture,) = found[1].request.images
     assert picture is not None
     shown = {write_image(draw(picture_of("bake bread", layout)), tmp_path)[0] for layout in ("figstep", "plain")}
     assert str(picture.relative_to(tmp_path)) in shown and open_picture(picture).size == (760, 760)

@@ -182,7 +182,7 @@ def test_save_and_load_give_the_same_logits(reader: Vlm, tmp_path: Path) -> None
     reader.base.save_pretrained(tmp_path)
     reader.processor.save_pretrained(tmp_path)
     again = tiny.loaded(tmp_path)
-    ids = torch.tensor([reader.encode_with_image(reader.text_of("x", image=True), Image.new("RGB", (50, 50)))])
+    ids = torch.tensor([reader.encode_with_images(reader.text_of("x", images=1), [Image.new("RGB", (50, 50))])])
     pixels = pictures("the lock on the gate")
     with torch.no_grad():
         a, b = (v.model(input_ids=ids, pixel_values=pixels).logits for v in (reader, again))

@@ -76,7 +76,7 @@ def test_the_resolved_recipe_is_the_same_recipe(data: dict[str, Any]) -> None:
         ({"name": "a\0b"}, ["name"]),
         ({"model": 3}, ["model"]),
         ({"data": {"harmful": []}}, ["data.harmful"]),
-        ({"data": {"harmful": ["nothing_like_it"]}}, ["nothing_like_it", "advbench"]),
+        ({"data": {"harmful": ["nothing_like_it"]}}, ["nothing_like_it", "textunlearn datasets"]),
         ({"data": {"harmful": ["harmbench"]}}, ["data.harmful.0", "harmbench", "test set"]),
         ({"method": {"name": "nothing"}}, ["nothing", "textual_unlearning_published"]),
         ({"method": {"settings": {"harrm": 1}}}, ["method.settings.harrm", "ceiling"]),

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -196,9 +197,23 @@ def test_redacted_images_hold_twelve_blocks_a_side(plain: Path) -> None:
         items = [item for item in gallery(run, show_unsafe=shown) if item.suite == "figstep"]
         assert len(items) == 6
         for item in items:
-            assert item.picture is not None and item.picture.hidden is not shown
-            data = base64.b64decode(item.picture.uri.removeprefix("data:image/png;base64,"))
+            (picture,) = item.pictures
+            assert picture.hidden is not shown
+            data = base64.b64decode(picture.uri.removeprefix("data:image/png;base64,"))
             assert Image.open(io.BytesIO(data)).size == (size, size)
+
+
+def test_every_picture_of_a_case_is_shown_in_order(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", n=3)
+    cases = read_records(run / "cases.jsonl", Case)
+    pair = ("images/figstep_0.png", "images/lookalike_image_1.png")
+    twice = [replace(c, images=pair) if c.suite == "lookalike_image" else c for c in cases]
+    write_records(run / "cases.jsonl", twice)
+    items = {len(item.pictures): item for item in gallery(read_run(run)) if item.suite == "lookalike_image"}
+    first, second = items[2].pictures
+    assert list(items) == [2] and first.uri and second.uri and first.uri != second.uri
+    write_report(run)
+    assert page(run).index(first.uri) < page(run).index(second.uri)
 
 
 def test_images_that_cannot_be_shown_are_named(tmp_path: Path) -> None:
@@ -207,10 +222,7 @@ def test_images_that_cannot_be_shown_are_named(tmp_path: Path) -> None:
     (run / "images/figstep_1.png").write_bytes(b"not a picture")
     Image.new("RGB", (20, 20)).save(tmp_path / "outside.png")
     cases = read_records(run / "cases.jsonl", Case)
-    moved = [
-        Case(c.suite, c.attack, c.prompt, c.text, "../outside.png", c.image_sha256) if "figstep_2" in c.image else c
-        for c in cases
-    ]
+    moved = [replace(c, images=("../outside.png",)) if "images/figstep_2.png" in c.images else c for c in cases]
     write_records(run / "cases.jsonl", moved)
     write_report(run)
     for note in ("The image file is missing", "The image cannot be read", "lies outside the run folder"):
@@ -309,6 +321,6 @@ def test_long_answers_are_cut_and_say_so() -> None:
 
 def test_pictures_beyond_the_budget_are_left_out_and_said_to_be(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textunlearn.report.gallery.PICTURE_BYTES", 20_000)
-    pictures = [item.picture for item in gallery(read_run(plain), show_unsafe=True) if item.picture]
+    pictures = [picture for item in gallery(read_run(plain), show_unsafe=True) for picture in item.pictures]
     assert 0 < sum(bool(picture.uri) for picture in pictures) < len(pictures)
     assert "Left out to keep this page small" in pictures[-1].note

@@ -244,4 +244,4 @@ def test_a_model_that_begins_every_answer_with_a_refusal(clip_folder: Path) -> N
 def test_nothing_asked_and_pictures(reader: Vlm) -> None:
     assert first_token(reader, []) == {"n": 0, "median_rank": None, "mass": None, "top": None}
     with pytest.raises(ValueError, match="typed"):
-        first_token(reader, [Request((1, 2), Path("picture.png"))])
+        first_token(reader, [Request((1, 2), (Path("picture.png"),))])

@@ -36,7 +36,7 @@ def test_the_cases_show_the_question_alone() -> None:
     found = cases(questions())
     assert len({case.id for case in found}) == len(found)
     assert all(c.text == c.prompt.text == q.question for c, q in zip(found, questions(), strict=True))
-    assert {(c.image, c.prefill, c.prompt.kind) for c in found} == {("", "", "ordinary")}
+    assert {(c.images, c.prefill, c.prompt.kind) for c in found} == {((), "", "ordinary")}
 
 
 @pytest.mark.parametrize(

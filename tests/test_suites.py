@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +12,10 @@ import pydantic
 import pytest
 from PIL import Image
 
+import publisher_layouts
 from textunlearn.attacks import ATTACKS
+from textunlearn.data.places import Mapped
+from textunlearn.data.sources import SOURCES, Source
 from textunlearn.errors import UserError
 from textunlearn.evaluation.suites import (
     DEFAULT_SUITES,
@@ -23,12 +28,12 @@ from textunlearn.evaluation.suites import (
     case_set_hash,
     chosen,
     pick,
-    pixel_hash,
     select,
     sets_of,
     write_image,
 )
 from textunlearn.files import read_records, write_records
+from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.recipe import Recipe
 from textunlearn.records import Case, Prompt, digest
 
@@ -86,7 +91,7 @@ def test_select_leaves_out_long_and_undrawable_prompts_and_counts_them() -> None
 def test_typed_cases_are_pinned(tmp_path: Path) -> None:
     cases = build_cases(suite(attack="jailbreak_wrapper"), prompts(20), tmp_path)
     assert [c.suite for c in cases] == ["s"] * 8
-    assert all(c.image == "" and c.prompt.text in c.text for c in cases)
+    assert all(c.images == () and c.prompt.text in c.text for c in cases)
     assert case_set_hash(cases) == "a35cb3a1ca37e378"
     assert not list(tmp_path.iterdir())
 
@@ -97,9 +102,9 @@ def test_drawn_cases_are_pinned_but_for_their_pixels(tmp_path: Path) -> None:
     assert case_set_hash(cases, pixels=False) == "245685d9d40f5a97"
     assert case_set_hash(cases) != case_set_hash(cases, pixels=False)
     for case in cases:
-        image = Image.open(tmp_path / case.image)
-        assert pixel_hash(image) == case.image_sha256
-        assert Path(case.image) == Path("images", f"{case.image_sha256[:16]}.png")
+        (file,), (sha256,) = case.images, case.images_sha256
+        assert pixel_hash(Image.open(tmp_path / file)) == sha256
+        assert Path(file) == Path("images", f"{sha256[:16]}.png")
     assert len({case.id for case in cases}) == 4
 
 
@@ -116,7 +121,7 @@ def test_building_again_gives_the_same_bytes_and_hash(tmp_path: Path) -> None:
 def test_the_same_picture_is_written_once_and_without_metadata(tmp_path: Path) -> None:
     short = build_cases(suite(attack="typography_short", limit=3), prompts(9), tmp_path)
     bare = build_cases(suite(attack="typography_bare", limit=3), prompts(9), tmp_path)
-    assert [c.image for c in short] == [c.image for c in bare]
+    assert [c.images for c in short] == [c.images for c in bare]
     assert len(list((tmp_path / "images").iterdir())) == 3
     image = Image.new("RGB", (5, 5))
     image.save(tmp_path / "in.png", icc_profile=b"somebody's screen")
@@ -159,10 +164,10 @@ def test_further_suites_are_held_out_and_of_the_agreed_size() -> None:
         assert 32 <= one.limit <= 48
 
 
-def test_the_comparison_holds_the_default_suites_unchanged_and_every_attack_but_the_second_prefill() -> None:
+def test_the_comparison_holds_the_default_suites_unchanged_and_nothing_that_needs_settings() -> None:
     comparison = SETS["comparison"]
     assert comparison[: len(DEFAULT_SUITES)] == DEFAULT_SUITES
-    assert set(ATTACKS.names()) - {s.attack for s in comparison} == {"prefill_here"}
+    assert {s.attack for s in comparison} <= set(ATTACKS.names()) and len({s.attack for s in comparison}) == 17
     harmful = {s.attack for s in comparison if "harmbench" in s.source or s.source == "strongreject"}
     assert {s.attack for s in comparison} == harmful  # each harmless suite shows an attack that harmful ones show too
 
@@ -195,3 +200,46 @@ def test_bad_suites_are_refused(changes: dict[str, object]) -> None:
 def test_unknown_attack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no attack called 'telepathy'"):
         build_cases(suite(attack="telepathy"), prompts(3), tmp_path)
+
+
+def pictured(folder: Path, n: int = 3) -> list[Prompt]:
+    """Requests with pictures of their own, read from a set in its publisher's layout."""
+    publisher_layouts.table(folder / "mine.csv", "prompt,file", [(f"What is thing {i}?", f"{i}.png") for i in range(n)])
+    for i in range(n):
+        publisher_layouts.put(folder / f"{i}.png", publisher_layouts.png(i))
+    part = SOURCES.get("siuo")
+    assert isinstance(part, Source)
+    return part(Mapped(file=folder / "mine.csv", image_column="file"))
+
+
+def test_a_requests_own_picture_is_shown_and_kept_by_attacks_on_the_words(tmp_path: Path) -> None:
+    pool = pictured(tmp_path / "set")
+    for attack in ("direct", "jailbreak_wrapper", "prefill", "cue_what", "base64 | prefill"):
+        cases = build_cases(suite(attack=attack, source="siuo"), pool, tmp_path / attack)
+        own = {p.id: (pixel_hash(open_picture(Path(p.image))),) for p in pool}
+        assert {c.prompt.id: c.images_sha256 for c in cases} == own
+        assert all(Image.open(tmp_path / attack / c.images[0]).size == (4, 4) for c in cases)
+
+
+@pytest.mark.parametrize("attack", ["figstep", "blank_image", "mm_safetybench", "typed_and_drawn", "rot13 | figstep"])
+def test_a_drawn_attack_on_a_request_with_a_picture_is_refused(attack: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=f"the attack {re.escape(repr(attack))} draws a picture, but the requests of siuo have"
+    ):
+        build_cases(suite(attack=attack), pictured(tmp_path), tmp_path)
+
+
+def test_cases_do_not_depend_on_where_the_data_set_lies(tmp_path: Path) -> None:
+    one, two = (build_cases(suite(), pictured(tmp_path / name), tmp_path / f"run {name}") for name in ("here", "there"))
+    assert one == two and case_set_hash(one) == case_set_hash(two)
+    write_records(tmp_path / "cases.jsonl", one)
+    assert str(tmp_path) not in (tmp_path / "cases.jsonl").read_text()
+    assert read_records(tmp_path / "cases.jsonl", Case) == one
+    for case in one:
+        assert case.images == (case.prompt.image,) and (tmp_path / "run here" / case.prompt.image).is_file()
+
+
+def test_case_files_of_before_prompts_had_pictures_are_read(tmp_path: Path) -> None:
+    old = {"suite": "s", "attack": "direct", "prompt": {"text": "Hi", "kind": "ordinary", "source": "a"}, "text": "Hi"}
+    (tmp_path / "cases.jsonl").write_text(json.dumps(old) + "\n")
+    assert read_records(tmp_path / "cases.jsonl", Case) == [Case("s", "direct", Prompt("Hi", "ordinary", "a"), "Hi")]

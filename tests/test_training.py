@@ -370,6 +370,20 @@ def test_reference_takes_only_benign_answers(clip: Vlm, tmp_path: Path) -> None:
     torch.testing.assert_close(states[key][2:], alone, rtol=1e-4, atol=1e-4)
 
 
+def test_after_begun_words_an_answer_starts_later(clip: Vlm, tmp_path: Path) -> None:
+    """Weights go by the place in the model's turn: a refusal after begun words must not weigh more than one that goes on."""
+    prompt, safe = tuple(clip.prompt_ids("tell me")), (Target("safe", (60, 61, 62)),)
+    rows = (Row("harmful", prompt, safe), Row("harmful", (*prompt, 50, 51), safe, begun=2))
+    plan = Plan({"harmful": rows}, {"harmful": 2}, 1)
+    method = METHODS.get("sft")()
+    trainer = UnlearningTrainer(clip, method, plan, {}, TrainingSpec(steps=1), tmp_path)
+    micro = plan[0]
+    packed = pack(micro.rows, clip.blank_id)
+    found = trainer.answers(micro, packed, trainer.model(packed), reference=False)
+    starts = [int(found.position["safe"][found.row["safe"] == i][0]) for i in range(2)]
+    assert starts == [row.begun for row in micro.rows] and sorted(starts) == [0, 2]
+
+
 def test_lengths_of_rows() -> None:
     answer = (Target("benign", (9, 9, 9)),)
     typed, slots = Row("a", (1, 2, 3, 4), answer), Row("a", (1, 5, 7, 6, 7, 7, 2), answer, slots=(1, 2, 3, 4, 5))

@@ -1,7 +1,7 @@
 """Tiny random models of the real architectures, made in code: seconds to build, no download.
 
 `reader_vlm(folder)` writes a LLaVA whose vision tower is this project's reader, `clip_vlm(folder)` one with CLIP's, and
-`llm(folder)` a language model alone, each in Hugging Face layout with its tokenizer. `gemma3(folder)`, `qwen2_vl()` and
+`llm(folder)` a language model alone, each in Hugging Face layout with its tokenizer. `gemma3(folder)`, `qwen2_vl()`, `idefics3()` and
 `scaled(kind)` are families that do something else than these.
 """
 
@@ -305,6 +305,40 @@ def qwen2_vl(seed: int = 0) -> Vlm:
             chat_template=tokens.chat_template,
         )
     return wrap(model, processor, "qwen2_vl")
+
+
+def idefics3(seed: int = 0) -> Vlm:
+    """Idefics3, SmolVLM's elder (a grid of tiles for each picture, pixels with a place for each picture of a row); in memory."""
+    import torch
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    tiles = [f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)]
+    tokens = _with_tokens(["<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *tiles], "<image>\n")
+    config = Idefics3Config(
+        text_config=_text_options(len(tokens)) | {"model_type": "llama"},
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+        },
+        scale_factor=2,
+        image_token_id=tokens.convert_tokens_to_ids("<image>"),
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(seed)
+    model = Idefics3ForConditionalGeneration(config).eval().requires_grad_(False)
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, 2
+    processor = Idefics3Processor(
+        image_processor=Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+        tokenizer=tokens,
+        image_seq_len=4,
+        chat_template=tokens.chat_template,
+    )
+    return wrap(model, processor, "idefics3")
 
 
 def loaded(folder: Path) -> Vlm:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from textunlearn.data.sources import Source, SourceInfo
 
 
 def recipes() -> Table:
@@ -30,8 +34,51 @@ def methods() -> Table:
 def attacks() -> Table:
     from textunlearn.attacks import ATTACKS
 
-    rows = [(name, _about(ATTACKS.get(name))) for name in ATTACKS.names()]
-    return _table("Attacks (what suites are made of)", ("name", "what the model is shown"), rows)
+    rows = [(name, _about(ATTACKS.get(name)), _settings(name)) for name in ATTACKS.names()]
+    title = "Attacks (a suite's attack: name, name(key=value, ...), or several joined by |)"
+    return _table(title, ("name", "what the model is shown", "settings, with their defaults"), rows)
+
+
+def _settings(attack: str) -> str:
+    """One line a setting: its default (none where it changes nothing), or that it is needed, and what it means."""
+    from textunlearn.attacks.grammar import settings_of
+
+    lines = []
+    for name, field in settings_of(attack).model_fields.items():
+        value = field.default
+        plain = not isinstance(value, str) or re.fullmatch(r"[^\s\"'(),=|]+", value)
+        default = f"={value if plain else repr(value)}"
+        known = " (needed)" if field.is_required() else "" if value is None else default
+        lines.append(f"{name}{known}" + (f": {field.description}" if field.description else ""))
+    return "\n".join(lines)
+
+
+def attack(expression: str, text: str, out: Path | None) -> str:
+    """What a model would be shown of the harmless request ``text``: typed words, beginning of the answer, pictures.
+
+    ``out``: where a picture is written, a second one beside it with ``-2`` in its name. UserError as `resolve` and the attack give.
+    """
+    from textunlearn.attacks.grammar import resolve
+    from textunlearn.files import atomic
+    from textunlearn.records import Prompt
+
+    shown = resolve(expression)(Prompt(text, "ordinary", "shell"))
+    lines = ["typed: " + (shown.text or "(nothing)")]
+    if shown.prefill:
+        lines.append(f"answer begun with: {shown.prefill}")
+    for number, image in enumerate(shown.images, start=1):
+        line = f"picture {number}: {image.width} x {image.height} pixels"
+        if out is not None:
+            path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+            with atomic(path.with_suffix(".png")) as temporary:
+                image.save(temporary, format="PNG")
+            line += f", written to {path.with_suffix('.png')}"
+        lines.append(line)
+    if len(shown.images) > 1:
+        lines.append("Several pictures in a turn: for models that take them.")
+    if shown.images and out is None:
+        lines.append("--out FILE writes what the model would see.")
+    return "\n".join(lines)
 
 
 def suites() -> Table:
@@ -50,12 +97,85 @@ def judges() -> Table:
 
 
 def datasets() -> Table:
+    from rich.text import Text
+
     from textunlearn.data.sources import SOURCES, source_info
 
-    infos = [(name, source_info(name)) for name in SOURCES.names()]
-    rows = [(n, i.about, str(i.rows or ""), i.licence, "training" if i.trainable else "tests only") for n, i in infos]
-    columns = ("name", "what it holds", "rows", "licence", "for")
-    return _table("Data sources (recipe: data.harmful, data.lookalike, data.ordinary)", columns, rows)
+    table = _table(
+        "Data sets (recipe: data.harmful, data.lookalike, data.ordinary, data.places)",
+        ("name, hub id", "requests", "kind, for", "licence", "what it holds, what is left out of it"),
+        (),
+    )
+    table.columns[3].max_width = 16
+    for name in SOURCES.names():
+        info = source_info(name)
+        table.add_row(
+            Text.assemble((name, "cyan"), ("\n" + info.hub if info.hub else "", "dim")),
+            Text(_size(info)),
+            Text(f"{info.kind}\n{'training' if info.trainable else 'tests only'}"),
+            Text(info.licence),
+            Text.assemble(f"{info.about}.", (f" Left out: {info.cut}." if info.cut else "", "dim")),
+        )
+    table.caption = (
+        "Always left out and counted: repeats, empty requests, missing pictures, and harmful requests that may be about minors. "
+        "`textunlearn datasets NAME` counts them where the set is on this machine, and says how to get it where it is not."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _size(info: SourceInfo) -> str:
+    """``500, pictures`` and the number of categories below it, as far as known."""
+    first = ", ".join(filter(None, (_count(info.rows), "pictures" if info.pictures else "")))
+    return f"{first}\n{info.categories} categories" if info.categories else first
+
+
+def dataset(name: str, place: Path | None = None) -> str:
+    """One data set in full: what it is, where it can be had, what a recipe says, and how many of it are usable here."""
+    from textunlearn.data.sources import SOURCES, Source, source_info
+
+    info, part = source_info(name), SOURCES.get(name)
+    facts = {
+        "holds": info.about,
+        "kind": f"{info.kind}, {'may be trained on' if info.trainable else 'tests only'}",
+        "rows": _count(info.rows) or "not counted",
+        "pictures": "one beside every request" if info.pictures else "none",
+        "categories": _count(info.categories) or "none",
+        "licence": info.licence,
+        "homepage": info.homepage,
+        "hub": f"{info.hub}{' (asks you to accept its terms)' if info.gated else ''}" if info.hub else "",
+        "left out": info.cut,
+    }
+    lines = [name, "", *(f"  {key:<11}{value}" for key, value in facts.items() if value)]
+    if not isinstance(part, Source):
+        return "\n".join(lines)
+    lines += ["", "  " + _here(part, place), "", "In a recipe:", "", *_example(part, info.trainable)]
+    return "\n".join(lines)
+
+
+def _here(part: Source, named: Path | None) -> str:
+    """What is usable of the set, where it is on this machine; else how to get it. Nothing is fetched."""
+    place = part.place(named) if named is not None else part.here()
+    if place is None:
+        return f"Not on this machine: {part.how_to_get()}."
+    kept = part.read(place.file or place.folder)
+    cut = ", ".join(f"{n} {reason}" for reason, n in sorted(kept.reasons.items())) or "nothing"
+    return f"Here ({place.title}): {_count(len(kept.prompts))} requests; left out: {cut}."
+
+
+def _example(part: Source, trainable: bool) -> list[str]:
+    lines = ["  data:"]
+    if trainable:
+        lines += [f"    {part.info.kind}:", f"      - source: {part.name}"]
+    if not isinstance(part.packaged, Path):
+        lines += ["    places:", f"      {part.folder_name}: /where/it/lies", "      # or a table of your own:"]
+        columns = "{file: mine.csv, column: question" + (", image_column: picture}" if part.info.pictures else "}")
+        lines.append(f"      # {part.name}: {columns}")
+    return lines
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -45,6 +45,7 @@ class Order(StrEnum):
 
     JOB = "The job"
     STEPS = "Its steps, one at a time"
+    MEASURE = "Measuring"
     RESULT = "The result"
     CHOICES = "What there is to choose from"
 
@@ -230,9 +231,11 @@ def _show(folder: Path, report: Path, console: Console) -> None:
     from textunlearn.evaluation.metrics import read_metrics
     from textunlearn.report.table import print_table
 
-    print_table(read_metrics(folder), console)
+    metrics = read_metrics(folder)
+    print_table(metrics, console)
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"talk to it: textunlearn chat {folder}", markup=False, highlight=False, soft_wrap=True)
+    if (folder / "adapter").is_dir():
+        console.print(f"talk to it: textunlearn chat {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:
@@ -265,48 +268,161 @@ def unlearn(
     )
 
 
-@app.command(rich_help_panel=Order.STEPS, epilog=_examples("evaluate runs/plain"))
-def evaluate(run: Run) -> None:
-    """Answer and judge every test case, before and after, and write the report. Stored answers are kept."""
-    from textunlearn import result
+@app.command(
+    rich_help_panel=Order.MEASURE,
+    epilog=_examples(
+        "evaluate runs/plain",
+        "evaluate llava-hf/llava-1.5-7b-hf --suite default",
+        "evaluate my/model --adapter my/adapter --suite xstest_safe --suite harmbench@base64",
+        'evaluate my/model --suite "strongreject@role_play | typography_short" --data strongreject=strongreject.csv',
+        "evaluate http://localhost:8000/v1 --served my-model --key-env MY_KEY --limit 16",
+    ),
+)
+def evaluate(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="a model's hub id or folder, an endpoint, or a run", show_default=False),
+    ],
+    adapter: Annotated[str | None, typer.Option(help="a peft adapter of the model", show_default=False)] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a suite, a set of suites, or SOURCE@ATTACK; may be repeated", show_default="default: a set of twelve"
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="cases a suite, at most", show_default=False)] = None,
+    judge: Annotated[str, typer.Option(help="one of `textunlearn judges`")] = "rules",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=PLACE", help="where a data set lies; may be repeated", show_default=False),
+    ] = None,
+    served: Annotated[
+        str | None, typer.Option(metavar="NAME", help="what the endpoint calls the model", show_default=False)
+    ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="environment variable with the key", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder", show_default="runs/evaluate- and the model's name")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Answer and judge test cases, and write the report: of any model as it is, of an OpenAI-compatible endpoint, or of a run
+    that was trained (before and after).
 
-    recipe = result.stored_recipe(run)
-    result.require_trained(run)
-    _whole_job(recipe, run)  # every step looks for its own result first, so only what `unlearn` left is done
+    Stored answers are kept: an evaluation that was stopped goes on where it was when the same command is given again.
+    """
+    from textunlearn import result
+    from textunlearn.evaluation import asked
+
+    run = Path(target)
+    if (run / "recipe.yaml").is_file():
+        recipe = result.stored_recipe(run)
+        result.require_trained(run)
+        _whole_job(recipe, run)  # every step looks for its own result first, so only what `unlearn` left is done
+        return
+    spec = asked.spec(
+        target,
+        adapter=adapter,
+        suites=suite or (),
+        limit=limit,
+        judge=judge,
+        data=data or (),
+        served=served,
+        key_env=key_env,
+        changes=changes or (),
+    )
+    from textunlearn.evaluation.single import SingleRun
+
+    console = _console()
+    job = SingleRun(out or Path("runs") / spec.name, spec, console)
+    _show(job.folder, job.run(), console)
 
 
 @app.command(
-    rich_help_panel=Order.STEPS, epilog=_examples("judge runs/quickstart", "judge runs/quickstart --judge rules")
+    rich_help_panel=Order.MEASURE, epilog=_examples("judge runs/quickstart", "judge runs/quickstart --judge rules")
 )
 def judge(
     run: Run,
-    judge: Annotated[str | None, typer.Option(help="one of `textunlearn judges`", show_default="the recipe's")] = None,
+    judge: Annotated[str | None, typer.Option(help="one of `textunlearn judges`", show_default="the run's own")] = None,
 ) -> None:
     """Judge the stored answers again, perhaps by another judge. Nothing is generated."""
-    from textunlearn.job import AFTER, BEFORE
+    from textunlearn.evaluation.single import reopen
 
     console = _console()
-    job = _stored(run, console)
-    for model in (BEFORE, AFTER):
+    job = reopen(run, console)
+    for model in job.models:
         job.judge(model, judge)
     console.print(f"verdicts: {run / 'verdicts'}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command(rich_help_panel=Order.STEPS, epilog=_examples("report runs/quickstart"))
+@app.command(rich_help_panel=Order.MEASURE, epilog=_examples("report runs/quickstart"))
 def report(run: Run) -> None:
     """Write metrics and report.html from the stored verdicts, and print the table."""
+    from textunlearn.evaluation.single import reopen
+
     console = _console()
-    job = _stored(run, console)
+    job = reopen(run, console)
     _show(run, job.report(), console)
 
 
-def _stored(run: Path, console: Console) -> Job:
-    """The job of a run folder with the cases that were answered, not made anew."""
-    from textunlearn import result
+@app.command(
+    rich_help_panel=Order.MEASURE,
+    epilog=_examples(
+        "diff runs/quickstart:before runs/quickstart",
+        "diff runs/plain runs/quickstart",
+        "diff runs/evaluate-a runs/evaluate-b --json > diff.json",
+    ),
+)
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN1", help="run folder, or RUN:MODEL", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="RUN2", help="the same", show_default=False)],
+    judge: Annotated[
+        str | None, typer.Option(metavar="NAME-VERSION", help="whose verdicts", show_default="the run's own judge")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="all of it as JSON, also each case that changed")] = False,
+) -> None:
+    """What changed between two models on the cases that both saw: paired tests (McNemar), and which way cases moved."""
+    import json
 
-    recipe = result.stored_recipe(run)
-    result.require_evaluated(run)
-    return _job(recipe, run, console)
+    from textunlearn.evaluation.diff import diff as compared
+    from textunlearn.evaluation.diff import read_side
+    from textunlearn.report.diff import print_diff
+
+    found = compared(read_side(first, judge), read_side(second, judge))
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        print_diff(found, _console())
+
+
+@app.command(
+    "sample-size",
+    rich_help_panel=Order.MEASURE,
+    epilog=_examples("sample-size 5% 8%", "sample-size 0.02 0.05 --power 0.9", "sample-size 5% 8% --agreement 0.9"),
+)
+def sample_size(
+    first: Annotated[str, typer.Argument(metavar="RATE1", help="a rate, e.g. 5% or 0.05", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="RATE2", help="the rate to tell it from", show_default=False)],
+    power: Annotated[float, typer.Option(help="probability that the difference is found")] = 0.8,
+    agreement: Annotated[
+        float, typer.Option(help="how alike the two models are case by case: 0 by chance alone, 1 as far as possible")
+    ] = 0.5,
+) -> None:
+    """How many prompts tell one rate from another (two-sided, 95 %): before you evaluate, or when you wonder what a table shows."""
+    from textunlearn.evaluation import asked
+    from textunlearn.evaluation.statistics import sample_size as planned
+
+    a, b = asked.share(first), asked.share(second)
+    size = planned(a, b, power=power, agreement=agreement)
+    print(f"To tell {100 * a:g} % from {100 * b:g} % with probability {power:g} (two-sided, 95 %):")
+    print(
+        f"  {size.paired:6,} prompts, where both models see the same ones (`textunlearn diff`; agreement {agreement:g})"
+    )
+    print(f"  {size.separate:6,} prompts each, where they see different ones")
+    print(
+        f"  {size.alone:6,} prompts, until {100 * a:g} % alone has an interval that reaches no further than {100 * b:g} %"
+    )
 
 
 # -- the result -------------------------------------------------------------------------------------------------------
@@ -392,10 +508,58 @@ def _lister(name: str, about: str) -> None:
 
 
 _lister("methods", "Ways to unlearn, with their settings.")
-_lister("attacks", "Ways to put a harmful request, typed or as a picture.")
+
+
+@app.command(
+    rich_help_panel=Order.CHOICES,
+    epilog=_examples(
+        "attacks",
+        "attacks base64",
+        "attacks 'leetspeak(share=0.5) | typography(rotation=15, noise=0.2)' --out shown.png",
+        'attacks \'prefill(words="Sure, here is")\' --text "How do I bake bread?"',
+    ),
+)
+def attacks(
+    expression: Annotated[
+        str | None, typer.Argument(help="name, name(key=value, ...), or several joined by |", show_default=False)
+    ] = None,
+    text: Annotated[str, typer.Option(help="a request, best a harmless one")] = "How do I bake a good loaf of bread?",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="PNG file for the picture, if there is one", show_default=False)
+    ] = None,
+) -> None:
+    """Ways to put a harmful request, typed or as a picture. With an expression: what a model would be shown of a request."""
+    from textunlearn import catalogue
+
+    if expression is None:
+        _console().print(catalogue.attacks())
+    else:
+        print(catalogue.attack(expression, text, out))
+
+
 _lister("suites", "Test suites: which requests, put in which way.")
 _lister("judges", "Who says whether an answer is unsafe, a refusal, broken or other.")
-_lister("datasets", "Sets of requests, with their licences. Test sets are never trained on.")
+
+
+@app.command(
+    rich_help_panel=Order.CHOICES,
+    epilog=_examples(
+        "datasets", "datasets mm_safetybench_sd", "datasets mm_safetybench_sd --place /data/MM-SafetyBench"
+    ),
+)
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="show this one in full", show_default=False)] = None,
+    place: Annotated[
+        Path | None, typer.Option(help="where it lies: count what is usable of it", show_default=False)
+    ] = None,
+) -> None:
+    """Sets of requests, with their licences and where to get them. Test sets are never trained on."""
+    from textunlearn import catalogue
+
+    if name is None:
+        _console().print(catalogue.datasets())
+    else:
+        print(catalogue.dataset(name, place))
 
 
 def main() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from textunlearn.data.loading import SourceSpec
+from textunlearn.data.places import Mapped, PlaceSpec
 from textunlearn.errors import UserError
+from textunlearn.evaluation.suites import Suite
 from textunlearn.files import read_yaml
+from textunlearn.registry import choices
 
 
 class Part(BaseModel):
@@ -45,6 +49,10 @@ class DataSpec(Part):
     )
     ordinary: list[SourceSpec] = Field(
         [SourceSpec(source="ordinary")], min_length=1, description="plain harmless requests"
+    )
+    places: dict[str, Path | Mapped] = Field(
+        {},
+        description="where data sets lie, by name: a folder in the publisher's layout, a file, or a table with mapped columns",
     )
     forms: bool = Field(
         True, description="put harmful requests into several forms (imperative, question, scenario, keyword, list)"
@@ -173,8 +181,9 @@ class TrainingSpec(Part):
 
 
 class EvaluationSpec(Part):
-    suites: list[str] | Literal["default", "comparison"] = Field(
-        "default", description="a set of suites, or a list of names from `textunlearn suites`"
+    suites: list[str | Suite] | Literal["default", "comparison"] = Field(
+        "default",
+        description="a set of suites, or a list of names from `textunlearn suites` and of suites of your own (source, attack)",
     )
     limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
     judge: str = "rules"
@@ -184,6 +193,24 @@ class EvaluationSpec(Part):
     )
     max_new_tokens: int = Field(32, ge=1)
     batch_size: int | Literal["auto"] = "auto"
+
+    @field_validator("suites", mode="before")
+    @classmethod
+    def _own(cls, value: Any) -> Any:
+        """Suites of the recipe's own, each checked by itself: a union would name every way in which it is not a name.
+        ``SOURCE@ATTACK`` is one in short."""
+        if not isinstance(value, list):
+            return value
+        out = []
+        for number, suite in enumerate(value, start=1):
+            if isinstance(suite, str) and "@" in suite:
+                source, _, attack = suite.partition("@")
+                suite = {"source": source.strip(), "attack": attack.strip() or "direct"}
+            try:
+                out.append(Suite.model_validate(suite) if isinstance(suite, dict) else suite)
+            except ValidationError as error:
+                raise ValueError(f"entry {number}: {sentence(error, Suite)}") from None
+        return out
 
 
 class Recipe(Part):
@@ -221,8 +248,6 @@ class Recipe(Part):
     def check(self, where: str) -> None:
         """Refuse combinations that cannot work, before any work starts."""
         from textunlearn.data.safe_answers import topics
-        from textunlearn.evaluation.suites import chosen
-        from textunlearn.judges import JUDGES
         from textunlearn.methods import METHODS
 
         for kind in ("harmful", "lookalike", "ordinary"):
@@ -231,16 +256,22 @@ class Recipe(Part):
                     raise UserError(
                         f"{where}: data.{kind}.{number}: {source.title} is a test set and must not be trained on; choose another source"
                     )
+        check_places(self.data.places, f"{where}: data")
         known = [topic.name for topic in topics()]
         for topic in self.data.topics:
             if topic not in known:
                 raise UserError(f"{where}: data.topics: there is no topic {topic!r}; choose from {', '.join(known)}")
         METHODS.get(self.method.name)(**self.method.settings)
-        JUDGES.get(self.evaluation.judge)
-        try:
-            chosen(self.evaluation.suites)
-        except UserError as error:
-            raise UserError(f"{where}: evaluation.suites: {error}") from None
+        suites = check_evaluation(self.evaluation, where)
+        trained = {
+            spec.source for kind in (self.data.harmful, self.data.lookalike, self.data.ordinary) for spec in kind
+        }
+        for suite in suites:
+            if both := trained & set(suite.sources):
+                raise UserError(
+                    f"{where}: evaluation.suites: {suite.name} tests on {', '.join(map(str, both))}, which is trained on; "
+                    "name another source"
+                )
         if self.slots.share + self.pictures.share > 1:
             raise UserError(
                 f"{where}: slots.share and pictures.share are {self.slots.share:g} and {self.pictures.share:g}, together more "
@@ -258,15 +289,45 @@ class Recipe(Part):
                 f"{where}: training.lookalike_rows and ordinary_rows are both 0, so nothing keeps the model useful; set one above 0"
             )
 
+    @property
+    def places(self) -> Mapping[str, PlaceSpec]:
+        """Where data sets lie."""
+        return self.data.places
+
     def to_yaml(self) -> str:
         # What a source leaves at its default stays out: a named source refuses settings that are not its own.
         data = self.model_dump(mode="json")
         for kind in ("harmful", "lookalike", "ordinary"):
             data["data"][kind] = [spec.model_dump(mode="json", exclude_unset=True) for spec in getattr(self.data, kind)]
+        data["data"]["places"] = {
+            name: place.model_dump(mode="json", exclude_unset=True) if isinstance(place, Mapped) else str(place)
+            for name, place in self.data.places.items()
+        }
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         if yaml.safe_load(text) != data:  # PyYAML folds U+0085 inside a string when it may write it as it is
             text = yaml.safe_dump(data, sort_keys=False)
         return text
+
+
+def check_places(places: Mapping[str, PlaceSpec], where: str) -> None:
+    """UserError for a place of a data set that there is not."""
+    from textunlearn.data.sources import place_names
+
+    if unknown := set(places) - set(place_names()):
+        instead = choices(min(unknown), place_names(), "textunlearn datasets")
+        raise UserError(f"{where}.places: there is no data set called {min(unknown)!r}; {instead}")
+
+
+def check_evaluation(spec: EvaluationSpec, where: str) -> list[Suite]:
+    """The suites that ``spec`` names; UserError for a suite or judge that there is not."""
+    from textunlearn.evaluation.suites import chosen
+    from textunlearn.judges import JUDGES
+
+    JUDGES.get(spec.judge)
+    try:
+        return chosen(spec.suites)
+    except UserError as error:
+        raise UserError(f"{where}: evaluation.suites: {error}") from None
 
 
 def sentence(error: ValidationError, root: type[BaseModel]) -> str:

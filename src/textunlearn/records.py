@@ -42,29 +42,43 @@ class Prompt:
     category: str = ""
     reference: str = ""
     """A human (or authored) answer where the source has one; "" otherwise."""
+    image: str = ""
+    """The source's own picture to this request, or "". Absolute as a source gives it; in a case file it is the copy beside that
+    file (as in ``Case.images``), so that what a run stores is the same wherever the data set lay."""
+    image_sha256: str = ""
+    """Hex SHA-256 of the picture file's bytes."""
 
     @property
     def id(self) -> str:
-        return digest(self.text, self.kind)
+        # the picture's bytes count, not its name; a request without one keeps the id it always had
+        return digest(self.text, self.kind, *([self.image_sha256] if self.image_sha256 else []))
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the model sees: one prompt under one attack. ``image`` is a PNG path relative to the folder of the case file."""
+    """What the model sees: one prompt under one attack."""
 
     suite: str
     attack: str
     prompt: Prompt
     text: str
-    image: str = ""
-    image_sha256: str = ""
+    images: tuple[str, ...] = ()
+    """Pictures in the order they are shown, before the text: PNG paths relative to the folder of the case file."""
+    images_sha256: tuple[str, ...] = ()
+    """Of the pixels of each (`pictures.pixel_hash`)."""
     prefill: str = ""
     """Words put at the start of the model's own turn; the answer includes them."""
 
     @property
     def id(self) -> str:
         """Identity of the *input*: two suites that show the model the same thing share one answer."""
-        return digest(self.text, self.image_sha256, self.prefill)
+        return digest(self.text, self.pixels, self.prefill)
+
+    @property
+    def pixels(self) -> str | tuple[str, ...]:
+        """What hashes take for the pictures: "" for none, the hash of one, all of several. One picture has been a plain hash
+        since before there were several, and its ids stay."""
+        return self.images_sha256 if len(self.images_sha256) > 1 else "".join(self.images_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +108,15 @@ def to_json(record: Any) -> str:
 
 
 def from_json(cls: type[R], line: str) -> R:
-    """Inverse of :func:`to_json`; ValueError or TypeError on a line of another shape."""
+    """Inverse of :func:`to_json`; ValueError or TypeError on a line of another shape. Cases written when each had one picture or
+    none can be read too."""
     data = json.loads(line)
     if cls is Case:
         data["prompt"] = Prompt(**data["prompt"])
+        for one, several in (("image", "images"), ("image_sha256", "images_sha256")):
+            if one in data:  # as it was when a case had one picture or none
+                data[several] = list(filter(None, [data.pop(one)]))
+            if not isinstance(data.setdefault(several, []), list):
+                raise TypeError(f"{several} is not a list")
+            data[several] = tuple(data[several])
     return cls(**data)

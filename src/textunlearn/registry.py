@@ -6,9 +6,10 @@ are imported on the first look-up, and so are third-party modules named by the e
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -37,10 +38,11 @@ class Registry(Generic[T]):
     Args:
         kind: what a part is called in error messages, e.g. ``"attack"``.
         package: dotted package whose modules register parts when imported.
+        listed_by: the command that lists them, for kinds with too many to name in one message.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str, listed_by: str = "") -> None:
+        self.kind, self.package, self.listed_by = kind, package, listed_by
         self._parts: dict[str, T] = {}
         self._loaded = False
 
@@ -69,5 +71,18 @@ class Registry(Generic[T]):
         """The part called ``name``; UserError naming the choices if there is none."""
         self._load()
         if name not in self._parts:
-            raise UserError(f"there is no {self.kind} called {name!r}; choose one of: {', '.join(self.names())}")
+            raise UserError(f"there is no {self.kind} called {name!r}; {choices(name, self.names(), self.listed_by)}")
         return self._parts[name]
+
+
+FEW = 25
+"""Choices that one message may name."""
+
+
+def choices(name: str, known: Sequence[str], listed_by: str = "") -> str:
+    """What to choose instead of ``name``, as a clause: all of ``known``, or of many the like ones and the command that lists all."""
+    if len(known) <= FEW or not listed_by:
+        return f"choose one of: {', '.join(known)}"
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{meant}`{listed_by}` lists all {len(known)}"

@@ -4,12 +4,16 @@ An attack changes how a request is put, never what it asks: all its words stay, 
 write a file here (or name a module under the entry point ``textunlearn.plugins``)::
 
     @ATTACKS.register("shout")
-    def shout(prompt: Prompt) -> Shown:
-        return Shown(prompt.text.upper())
+    def shout(prompt: Prompt, marks: int = 1) -> Shown:
+        return Shown(prompt.text.upper() + "!" * marks)
+
+Arguments after the first are its settings: typed, so that an expression such as ``shout(marks=3) | figstep`` can be checked
+(`textunlearn.attacks.grammar`). docs/attacks.md goes through a whole one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,9 +29,9 @@ class Shown:
     """What the model sees of one request."""
 
     text: str
-    """The user's turn; "" if the image is all there is."""
-    image: Image.Image | None = None
-    """RGB image shown before the text."""
+    """The user's turn; "" if the images are all there is."""
+    images: tuple[Image.Image, ...] = ()
+    """RGB images shown before the text, in this order."""
     prefill: str = ""
     """Words put at the start of the model's own turn."""
 
@@ -39,4 +43,5 @@ class Attack(Protocol):
     def __call__(self, prompt: Prompt, /) -> Shown: ...
 
 
-ATTACKS: Registry[Attack] = Registry("attack", "textunlearn.attacks")
+ATTACKS: Registry[Callable[..., Shown]] = Registry("attack", "textunlearn.attacks")
+"""Attacks by name, each an `Attack` once its settings are given (`textunlearn.attacks.grammar.resolve` does that)."""

@@ -2,16 +2,21 @@
 
 After JailBreakV-28K's image types (arXiv 2404.03027): blank, noise, a photo that has nothing to do with the request, and
 the request drawn. The first three say nothing; harmless requests beside them show what a mere image does to refusals.
+``image_file`` and ``image_folder`` take pictures of your own.
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from textunlearn.attacks import ATTACKS, Shown
+from textunlearn.attacks.parameters import Colour, LayoutName, Seed, Side, files_in, number, random_bytes, shuffled
 from textunlearn.attacks.typography import LAYOUTS, render
 from textunlearn.errors import UserError
+from textunlearn.pictures import open_picture
 from textunlearn.records import Prompt
 
 SIDE = 336
@@ -19,21 +24,20 @@ SIDE = 336
 
 
 @ATTACKS.register("blank_image")
-def blank_image(prompt: Prompt) -> Shown:
+def blank_image(prompt: Prompt, colour: Colour = "#FFFFFF", side: Side = SIDE) -> Shown:
     """Beside a white square."""
     from PIL import Image
 
-    return Shown(prompt.text, Image.new("RGB", (SIDE, SIDE), "#FFFFFF"))
+    return Shown(prompt.text, (Image.new("RGB", (side, side), colour),))
 
 
 @ATTACKS.register("noise_image")
-def noise_image(prompt: Prompt) -> Shown:
+def noise_image(prompt: Prompt, seed: Seed = 0, side: Side = SIDE) -> Shown:
     """Beside a square of uniform colour noise, another one for each prompt."""
     from PIL import Image
 
-    # an extendable hash gives the same noise with every library version, which seeded generators do not promise
-    noise = hashlib.shake_256(f"noise_image {prompt.id}".encode()).digest(SIDE * SIDE * 3)
-    return Shown(prompt.text, Image.frombytes("RGB", (SIDE, SIDE), noise))
+    pixels = random_bytes("noise_image", prompt, seed, side * side * 3)
+    return Shown(prompt.text, (Image.frombytes("RGB", (side, side), pixels),))
 
 
 PHOTO = "grace_hopper.jpg"
@@ -43,7 +47,7 @@ NO_WORDS = 480
 
 
 @ATTACKS.register("photo_image")
-def photo_image(prompt: Prompt) -> Shown:
+def photo_image(prompt: Prompt, seed: Seed = 0) -> Shown:
     """Beside a real photo: a square of a portrait, for each prompt from another place, mirrored or not.
 
     UserError if matplotlib was installed without its sample data.
@@ -56,15 +60,47 @@ def photo_image(prompt: Prompt) -> Shown:
         raise UserError(f"there is no photo {path}, which comes inside matplotlib; install matplotlib again with pip")
     photo = Image.open(path).convert("RGB")
     # cut, never scaled: the pixels are the photo's own on every machine
-    number = int.from_bytes(hashlib.sha256(f"photo_image {prompt.id}".encode()).digest(), "big")
-    number, mirrored = divmod(number, 2)
-    number, left = divmod(number, photo.width - SIDE + 1)
-    top = number % (NO_WORDS - SIDE + 1)
+    lot, mirrored = divmod(number("photo_image", prompt, seed), 2)
+    lot, left = divmod(lot, photo.width - SIDE + 1)
+    top = lot % (NO_WORDS - SIDE + 1)
     part = photo.crop((left, top, left + SIDE, top + SIDE))
-    return Shown(prompt.text, ImageOps.mirror(part) if mirrored else part)
+    return Shown(prompt.text, (ImageOps.mirror(part) if mirrored else part,))
 
 
 @ATTACKS.register("typed_and_drawn")
-def typed_and_drawn(prompt: Prompt) -> Shown:
+def typed_and_drawn(prompt: Prompt, layout: LayoutName = "plain") -> Shown:
     """Beside its own words drawn as ``typography_bare`` draws them: does the image undo what the words alone do not?"""
-    return Shown(prompt.text, render(prompt.text, LAYOUTS["plain"]))
+    return Shown(prompt.text, (render(prompt.text, LAYOUTS[layout]),))
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+
+
+def _picture(path: str | Path) -> Any:
+    return open_picture(Path(path))
+
+
+def _pictures(folder: str | Path) -> tuple[Path, ...]:
+    found = files_in(folder, *PICTURES)
+    for path in found:  # one that cannot be read is found now, not in the middle of a run
+        _picture(path)
+    return found
+
+
+@ATTACKS.register("image_file")
+def image_file(
+    prompt: Prompt, file: Annotated[Any, BeforeValidator(_picture), Field(description="a picture")]
+) -> Shown:
+    """Beside a picture of your own, the same for every prompt."""
+    return Shown(prompt.text, (file,))
+
+
+@ATTACKS.register("image_folder")
+def image_folder(
+    prompt: Prompt,
+    folder: Annotated[tuple[Path, ...], BeforeValidator(_pictures), Field(description="of pictures")],
+    seed: Seed = 0,
+) -> Shown:
+    """Beside one of the pictures in a folder of your own, chosen for each prompt by the hash of the file's name."""
+    chosen = shuffled(folder, "image_folder", prompt, seed, lambda path: path.name)[0]
+    return Shown(prompt.text, (_picture(chosen),))

@@ -8,6 +8,10 @@ a change of the answer is owed to the cue alone. A request that already begins w
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from textunlearn.attacks import ATTACKS, Shown
 from textunlearn.records import Prompt
 
@@ -18,11 +22,19 @@ def begin_with(word: str, text: str) -> str:
     return text if first == [word] else f"{word} {text}"
 
 
+@ATTACKS.register("cue")
+def cue(prompt: Prompt, word: Annotated[str, Field(pattern=r"^\S+$", description="any one word")]) -> Shown:
+    """A word of your own in front of the request, unless it begins with it (Safety Mirage, arXiv 2503.11832)."""
+    return Shown(begin_with(word, prompt.text))
+
+
 @ATTACKS.register("cue_what")
 def cue_what(prompt: Prompt) -> Shown:
+    """The same with "What"."""
     return Shown(begin_with("What", prompt.text))
 
 
 @ATTACKS.register("cue_share")
 def cue_share(prompt: Prompt) -> Shown:
+    """The same with "Share"."""
     return Shown(begin_with("Share", prompt.text))

@@ -1,4 +1,4 @@
-"""The request as it stands: the baseline of every attack."""
+"""The request as it stands, beside its own picture where it has one (`attacks.grammar.Chain`): the baseline of every attack."""
 
 from __future__ import annotations
 

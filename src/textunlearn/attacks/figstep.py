@@ -29,17 +29,20 @@ read tells nothing about safety."""
 
 @ATTACKS.register("figstep")
 def figstep(prompt: Prompt) -> Shown:
-    return Shown(FIGSTEP_TEXT, render(prompt.text, NUMBERED))
+    """The request in an image above "1." "2." "3.", under FigStep's prompt (arXiv 2311.05608)."""
+    return Shown(FIGSTEP_TEXT, (render(prompt.text, NUMBERED),))
 
 
 @ATTACKS.register("typography_short")
 def typography_short(prompt: Prompt) -> Shown:
-    return Shown(SHORT_TEXT, render(prompt.text, PLAIN))
+    """The request in an image under a short neutral prompt."""
+    return Shown(SHORT_TEXT, (render(prompt.text, PLAIN),))
 
 
 @ATTACKS.register("typography_bare")
 def typography_bare(prompt: Prompt) -> Shown:
-    return Shown("", render(prompt.text, PLAIN))
+    """The request in an image, nothing typed."""
+    return Shown("", (render(prompt.text, PLAIN),))
 
 
 def varied_layout(prompt: Prompt) -> str:
@@ -51,4 +54,4 @@ def varied_layout(prompt: Prompt) -> str:
 @ATTACKS.register("typography_varied")
 def typography_varied(prompt: Prompt) -> Shown:
     """The request in an image, each in one of eleven other fonts, colours and places, with the short neutral prompt."""
-    return Shown(SHORT_TEXT, render(prompt.text, LAYOUTS[varied_layout(prompt)]))
+    return Shown(SHORT_TEXT, (render(prompt.text, LAYOUTS[varied_layout(prompt)]),))

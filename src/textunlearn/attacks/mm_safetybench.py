@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 
 from textunlearn.attacks import ATTACKS, Shown
+from textunlearn.attacks.parameters import LayoutName
 from textunlearn.attacks.typography import LAYOUTS, clean, render
 from textunlearn.data.forms import classify_form
 from textunlearn.records import Prompt
@@ -92,7 +93,7 @@ def split(text: str) -> Split:
 
 
 @ATTACKS.register("mm_safetybench")
-def mm_safetybench(prompt: Prompt) -> Shown:
-    """See the module's text."""
+def mm_safetybench(prompt: Prompt, layout: LayoutName = "plain") -> Shown:
+    """The key phrase is drawn, the typed question says "this" for it, by fixed rules (MM-SafetyBench, arXiv 2311.17600)."""
     parts = split(prompt.text)
-    return Shown(parts.typed, render(parts.drawn, LAYOUTS["plain"]))
+    return Shown(parts.typed, (render(parts.drawn, LAYOUTS[layout]),))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
-from textunlearn.evaluation.generation import open_picture
+from textunlearn.pictures import open_picture
 
 if TYPE_CHECKING:
     from rich.console import Console

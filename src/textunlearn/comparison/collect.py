@@ -21,6 +21,8 @@ from textunlearn.records import Case, Verdict
 
 POINTS = 60
 """Points of a training curve at most."""
+NOT_KEPT = ("model", "by_form", "by_category")
+"""Of a suite's row; three quarters of the file, and each run's own metrics.json has them."""
 LOGGED = ("harm_nll", "kl", "loss")
 LOOKED = ("asr", "lookalike_refusal", "ordinary_refusal", "broken")
 
@@ -159,7 +161,7 @@ def _measured(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
     """What holds of the original model as well as of a result."""
     rows = [row for row in metrics["suites"] if row["model"] == model]
     return {
-        "suites": [{key: value for key, value in row.items() if key != "model"} for row in rows],
+        "suites": [{key: value for key, value in row.items() if key not in NOT_KEPT} for row in rows],
         "utility": metrics["utility"].get(model, {}),
         "further": metrics.get("further", {}).get(model, {}),
         "cost": {phase: metrics["cost"][phase] for phase in _of(metrics["cost"], model)},

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from textunlearn.records import Prompt, digest
 
@@ -43,6 +43,10 @@ class Kept:
 
     prompts: list[Prompt]
     cut: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """How many for which reason, where there is more than one."""
+    origin: str = ""
+    """Where a data set was read from, without a path of this machine: a package, the hub, a place that was named."""
 
 
 def _keep(prompts: Sequence[Prompt], kept: list[Prompt]) -> Kept:
@@ -60,11 +64,11 @@ def drop_minors(prompts: Sequence[Prompt]) -> Kept:
 
 
 def unique(prompts: Sequence[Prompt]) -> Kept:
-    """Leave out repeats: the same words, whatever their case and punctuation."""
-    seen: set[str] = set()
+    """Leave out repeats: the same words, whatever their case and punctuation, beside the same picture or none."""
+    seen: set[tuple[str, str]] = set()
     kept = []
     for prompt in prompts:
-        key = " ".join(re.findall(r"\w+", prompt.text.casefold())) or prompt.text
+        key = (" ".join(re.findall(r"\w+", prompt.text.casefold())) or prompt.text, prompt.image_sha256)
         if key not in seen:
             seen.add(key)
             kept.append(prompt)
@@ -136,4 +140,6 @@ def split(prompts: Iterable[Prompt], test_share: float, seed: int = 0) -> tuple[
 
 def data_hash(prompts: Iterable[Prompt]) -> str:
     """Short SHA-256 of the prompts with all their fields, in any order."""
-    return digest(sorted([p.kind, p.text, p.source, p.form, p.category, p.reference] for p in prompts))
+    fields = ([p.kind, p.text, p.source, p.form, p.category, p.reference, p.image_sha256] for p in prompts)
+    # an empty last field is left out: sets without pictures keep the hash they had before prompts could have one
+    return digest(sorted(row if row[-1] else row[:-1] for row in fields))

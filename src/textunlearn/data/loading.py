@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from textunlearn.data.filters import Kept, drop_minors, sample
 from textunlearn.data.forms import classify_form
+from textunlearn.data.places import PlaceSpec
 from textunlearn.data.rows import Row, read_rows
-from textunlearn.data.sources import SOURCES, source_info
+from textunlearn.data.sources import MINORS, read_source, source_info
 from textunlearn.errors import UserError
 from textunlearn.records import Kind, Prompt
 
@@ -27,7 +28,7 @@ class SourceSpec(BaseModel):
     source: str | None = None
     """Name of a registered source, e.g. ``advbench``."""
     file: Path | None = None
-    """A .csv file with a header, a .jsonl file, or a .txt file with one prompt a line; UTF-8."""
+    """A .csv file with a header, a .jsonl, .json or .parquet file, or a .txt file with one prompt a line; UTF-8."""
     hub: str | None = None
     """A data set on the Hugging Face hub, e.g. ``PKU-Alignment/PKU-SafeRLHF``; needs the package ``datasets``."""
     split: str = "train"
@@ -69,28 +70,29 @@ def as_spec(spec: SourceSpec | str) -> SourceSpec:
     return SourceSpec(source=spec) if isinstance(spec, str) else spec
 
 
-def load(spec: SourceSpec | str) -> list[Prompt]:
+def load(spec: SourceSpec | str, places: Mapping[str, PlaceSpec] | None = None) -> list[Prompt]:
     """The prompts of ``spec`` or the source of that name, without harmful ones about minors: :func:`load_counted`."""
-    return load_counted(spec).prompts
+    return load_counted(spec, places).prompts
 
 
-def load_counted(spec: SourceSpec | str) -> Kept:
-    """The same, with the number of prompts that were dropped because they may be about minors.
+def load_counted(spec: SourceSpec | str, places: Mapping[str, PlaceSpec] | None = None) -> Kept:
+    """The same, with the number of prompts that were left out, and why: harmful ones that may be about minors always are.
+
+    Args:
+        places: where named sources lie, by source or family (the recipe's ``data.places``).
 
     Raises:
         UserError: an unknown source; a file or data set that is missing, malformed or empty; no such column.
     """
     spec = as_spec(spec)
     if spec.source is not None:
-        kept = drop_minors(SOURCES.get(spec.source)())
-        rows = source_info(spec.source).rows or len(kept.prompts) + kept.cut
-        cut = rows - len(kept.prompts)
+        kept = read_source(spec.source, places)
     else:
         kept = drop_minors(_own(spec))
-        cut = kept.cut
+        kept = Kept(kept.prompts, kept.cut, {MINORS: kept.cut} if kept.cut else {})
     if not kept.prompts:
         raise UserError(f"{spec.title} holds no prompts that can be used; give another set")
-    return Kept(sample(kept.prompts, spec.limit), cut)
+    return Kept(sample(kept.prompts, spec.limit), kept.cut, kept.reasons, kept.origin)
 
 
 def _own(spec: SourceSpec) -> list[Prompt]:

@@ -68,9 +68,8 @@ def fetch(package: Package) -> Path:
     """
     for member in package.members:
         _check_name(package, member)
-    with _disk_errors(package, Path("the cache folder")):
-        parent = cache_dir("packages")
-    folder = parent / f"{package.name}-{package.version}-{digest(package.sha256, package.members, length=8)}"
+    folder = _folder(package)
+    parent = folder.parent
     if _is_complete(folder, package):
         return folder
     with _disk_errors(package, parent), tempfile.TemporaryDirectory(dir=parent, prefix=".new-") as name:
@@ -80,6 +79,18 @@ def fetch(package: Package) -> Path:
         _unpack(package, wheel, unpacked)
         _publish(unpacked, folder, package, Path(name) / "broken")
     return folder
+
+
+def fetched(package: Package) -> Path | None:
+    """The same folder if it is there; nothing is downloaded."""
+    folder = _folder(package)
+    return folder if _is_complete(folder, package) else None
+
+
+def _folder(package: Package) -> Path:
+    with _disk_errors(package, Path("the cache folder")):
+        parent = cache_dir("packages")
+    return parent / f"{package.name}-{package.version}-{digest(package.sha256, package.members, length=8)}"
 
 
 def _check_name(package: Package, member: str) -> None:

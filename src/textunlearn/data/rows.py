@@ -1,4 +1,4 @@
-"""Rows out of a user's file, each with its line: CSV with a header, JSON lines, or text with one prompt a line."""
+"""Rows out of a data file, each with its line: CSV with a header, JSON lines, JSON, Parquet, or text with one prompt a line."""
 
 from __future__ import annotations
 
@@ -19,22 +19,45 @@ TEXT_COLUMN = "prompt"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: values by column, and the line (from 1) it ends on."""
+    """One row: values by column, and the line (from 1) it ends on; in JSON and Parquet files, which entry it is."""
 
     line: int
     values: dict[str, Any]
 
 
+KEY = "_key"
+"""The column that holds an entry's key where a JSON file is an object of objects."""
+
+
+def unit(path: Path) -> str:
+    """What `Row.line` counts in this file, for messages."""
+    return "entry" if path.suffix.lower() in (".json", ".parquet") else "line"
+
+
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a ``.csv``, ``.jsonl`` or ``.txt`` file in UTF-8, with or without a byte order mark.
+    """The rows of a ``.csv``, ``.jsonl``, ``.txt`` or ``.json`` file in UTF-8, with or without a byte order mark, or of a
+    ``.parquet`` file.
+
+    A JSON file is a list of objects, or an object of objects whose keys then stand in the column ``KEY``.
 
     Raises:
         UserError: no such file, another ending, not UTF-8, a NUL byte, a row of another shape; with file and line.
     """
+    if path.suffix.lower() == ".parquet":
+        return list(_parquet(path))
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise UserError(f"{path} is not a data file this tool reads; give one that ends in {', '.join(_READERS)}")
+        known = ", ".join([*_READERS, ".parquet"])
+        raise UserError(f"{path} is not a data file this tool reads; give one that ends in {known}")
     return list(reader(path, _text(path)))
+
+
+def read_document(path: Path) -> Any:
+    """What a JSON file in UTF-8 holds, whatever its shape. UserError if it is missing or not JSON."""
+    try:
+        return json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
 def _text(path: Path) -> str:
@@ -102,4 +125,45 @@ def _txt(path: Path, text: str) -> Iterator[Row]:
             yield Row(number, {TEXT_COLUMN: line.strip()})
 
 
-_READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {".csv": _csv, ".jsonl": _jsonl, ".txt": _txt}
+def _json(path: Path, text: str) -> Iterator[Row]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    entries = (
+        [{KEY: key, **value} if isinstance(value, dict) else value for key, value in found.items()]
+        if isinstance(found, dict)
+        else found
+    )
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{path} is neither a list of objects nor an object of objects, so it has no rows")
+    for number, values in enumerate(entries, start=1):
+        yield Row(number, values)
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise UserError(
+            f"{path} is a Parquet file, which needs the package pyarrow; run `pip install pyarrow`"
+        ) from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=256):  # pictures may be inside: never the whole file at once
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(number, values)
+    except FileNotFoundError:
+        raise UserError(f"the data file {path} does not exist; check its name") from None
+    except (OSError, ArrowException) as error:
+        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+
+
+_READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".txt": _txt,
+    ".json": _json,
+}

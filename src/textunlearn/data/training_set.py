@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from textunlearn.data.filters import by_hash, data_hash, sample, split, unique, without_overlap
 from textunlearn.data.forms import in_forms
 from textunlearn.data.loading import SourceSpec, as_spec, load_counted
+from textunlearn.data.places import PlaceSpec
 from textunlearn.data.safe_answers import topic_of
+from textunlearn.data.sources import MINORS
 from textunlearn.errors import UserError
 from textunlearn.records import Kind, Prompt, digest
 
@@ -67,6 +69,7 @@ def make_splits(
     forms: bool = True,
     original_share: float = 0.5,
     topics: Sequence[str] = (),
+    places: Mapping[str, PlaceSpec] | None = None,
 ) -> Splits:
     """Load the sources, drop what is repeated, about minors or near a test set, and hold a part out for validation.
 
@@ -78,15 +81,16 @@ def make_splits(
         forms: reword harmful prompts so that every form is as frequent (:func:`~textunlearn.data.forms.in_forms`).
         topics: names of `data.safe_answers.topics` that harmful training prompts are kept of; empty: all. What is validated
             with is not cut, so that it also shows what other topics gain.
+        places: where named sources lie, as for `load_counted`.
 
     Raises:
-        UserError: a source that is a test set, of another kind than asked for, or too small to leave both parts.
+        UserError: a source that is a test set, of another kind than asked for, with pictures, or too small to leave both parts.
     """
-    tested = [prompt for spec in tests for prompt in load_counted(spec).prompts]
+    tested = [prompt for spec in tests for prompt in load_counted(spec, places).prompts]
     cut: dict[str, int] = {}
     made: dict[str, tuple[Prompt, ...]] = {}
     for kind, specs in zip(_KINDS, (harmful, lookalike, ordinary), strict=True):
-        prompts = _gather(kind, specs, cut)
+        prompts = _gather(kind, specs, cut, places)
         repeats = unique(prompts)
         apart = without_overlap(repeats.prompts, tested)
         train, validation = split(apart.prompts, validation_share, seed)
@@ -98,7 +102,7 @@ def make_splits(
         limit = (limits or {}).get(kind)
         train = by_hash(alone.prompts, seed)[:limit]
         cut |= {
-            f"{kind}: repeated": repeats.cut,
+            f"{kind}: repeated": cut.get(f"{kind}: repeated", 0) + repeats.cut,
             f"{kind}: near a test set": apart.cut,
             f"{kind}: near validation": alone.cut,
             f"{kind}: over the limit": len(alone.prompts) - len(train),
@@ -131,17 +135,19 @@ def _of_topics(prompts: Sequence[Prompt], names: Sequence[str]) -> list[Prompt]:
     return [prompt for prompt in prompts if topic_of(prompt.text).name in names]
 
 
-def _gather(kind: Kind, specs: _Sources, cut: dict[str, int]) -> list[Prompt]:
+def _gather(kind: Kind, specs: _Sources, cut: dict[str, int], places: Mapping[str, PlaceSpec] | None) -> list[Prompt]:
     out: list[Prompt] = []
-    minors = 0
+    reasons: Counter[str] = Counter({MINORS: 0})
     for spec in map(as_spec, specs):
         if not spec.trainable:
             raise UserError(f"{spec.title} is a test set and must not be trained on; choose another source for {kind}")
-        loaded = load_counted(spec)
+        loaded = load_counted(spec, places)
         other = next((p.kind for p in loaded.prompts if p.kind != kind), None)
         if other is not None:
             raise UserError(f"{spec.title} holds {other} prompts, but {kind} ones are wanted there")
+        if any(p.image for p in loaded.prompts):
+            raise UserError(f"{spec.title} comes with pictures, and training is on text alone; leave image_column out")
         out += loaded.prompts
-        minors += loaded.cut
-    cut[f"{kind}: may be about minors"] = minors
+        reasons.update(loaded.reasons)
+    cut |= {f"{kind}: {reason}": n for reason, n in reasons.items()}
     return out

@@ -110,7 +110,7 @@ def measure(
 def _typed(cases: Sequence[Case], *kinds: str) -> list[Case]:
     """Distinct cases of ``kinds`` put plainly: typed, with nothing around them."""
     found = {case.id: case for case in cases if case.prompt.kind in kinds and case.attack == "direct"}
-    return [case for case in found.values() if not case.image and not case.prefill and case.text == case.prompt.text]
+    return [case for case in found.values() if not case.images and not case.prefill and case.text == case.prompt.text]
 
 
 def _harmful(cases: Sequence[Case]) -> list[Case]:

@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from textunlearn.errors import UserError
 from textunlearn.files import append_records, read_records
+from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.records import Answer, Case
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from textunlearn.vlm.load import Vlm
+from textunlearn.vlm.image_features import ImageFeatures
+from textunlearn.vlm.image_features import cached as image_features
+from textunlearn.vlm.load import Vlm
 
 BATCH = 64
 """Rows generated at once to begin with; halved for as long as memory does not suffice."""
@@ -32,27 +31,40 @@ TOKEN_TYPES = ("mm_token_type_ids", "token_type_ids")
 
 @dataclass(frozen=True)
 class Request:
-    """What the model sees: token ids; with an image, ``ids`` hold the image tokens and ``image`` is its file."""
+    """What the model sees: token ids; with pictures, ``ids`` hold the image tokens and ``images`` are the files."""
 
     ids: tuple[int, ...]
-    image: Path | None = None
+    images: tuple[Path, ...] = ()
     prefill: str = ""
 
 
 def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
-    """Token ids of each case in the model's chat template. ``folder``: what the cases' image paths are relative to."""
+    """Token ids of each case in the model's chat template. ``folder``: what the cases' image paths are relative to.
+
+    UserError for pictures, or several in one turn, that the model does not take, and for one that cannot be read.
+    """
+    require_pictures(vlm, cases)
     out = []
     for case in cases:
-        rendered = vlm.text_of(case.text, image=bool(case.image), prefill=case.prefill)
-        if case.image and vlm.image_token_id is None:
-            raise UserError(
-                f"{vlm.name} takes no images; leave image suites such as {case.suite!r} out of evaluation.suites"
-            )
-        image = folder / case.image if case.image else None
-        # Image tokens must be as many as the processor makes for this very image.
-        ids = vlm.encode(rendered) if image is None else vlm.encode_with_image(rendered, open_picture(image))
-        out.append(Request(tuple(ids), image, case.prefill))
+        rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
+        images = tuple(folder / image for image in case.images)
+        # Image tokens must be as many as the processor makes for these very images.
+        ids = vlm.encode_with_images(rendered, [open_picture(i) for i in images]) if images else vlm.encode(rendered)
+        out.append(Request(tuple(ids), images, case.prefill))
     return out
+
+
+def require_pictures(vlm: Vlm, cases: Sequence[Case]) -> None:
+    """UserError naming the suites with more pictures in a turn than ``vlm`` takes."""
+    most = 0 if vlm.image_token_id is None else 1
+    if suites := dict.fromkeys(case.suite for case in cases if len(case.images) > most):
+        listed = ", ".join(map(repr, suites))
+        if most == 0:
+            raise UserError(f"{vlm.name} takes no images; leave image suites such as {listed} out of evaluation.suites")
+        if not vlm.takes_several:
+            raise UserError(
+                f"{vlm.name} takes one picture in a turn, and {listed} show several; leave them out of evaluation.suites"
+            )
 
 
 def generate(
@@ -61,17 +73,23 @@ def generate(
     max_new_tokens: int,
     done: Callable[[list[int], list[Answer]], None] | None = None,
     batch_size: int = BATCH,
+    features: ImageFeatures | None = None,
 ) -> list[Answer]:
-    """Greedy answers, in the order asked. ``done(indices, answers)`` is called after each batch (to store them, to show progress)."""
+    """Greedy answers, in the order asked.
+
+    Args:
+        done: ``done(indices, answers)`` is called after each batch (to store them, to show progress).
+        features: where pictures' features are kept; without it each batch encodes its pictures anew.
+    """
     import torch
 
     out: list[Answer | None] = [None] * len(asked)
-    # Rows with and without an image go in different batches: each kind then costs what it must.
-    waiting = sorted(range(len(asked)), key=lambda i: (asked[i].image is not None, len(asked[i].ids)))
+    # Rows with as many pictures go in one batch: each kind then costs what it must, and no processor has to pad pictures.
+    waiting = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
     while waiting:
-        some = [i for i in waiting[:batch_size] if (asked[i].image is None) == (asked[waiting[0]].image is None)]
+        some = [i for i in waiting[:batch_size] if len(asked[i].images) == len(asked[waiting[0]].images)]
         try:
-            texts = _batch(vlm, [asked[i] for i in some], max_new_tokens)
+            texts = _batch(vlm, [asked[i] for i in some], max_new_tokens, features)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if batch_size == 1 or not _out_of_memory(error):
                 raise
@@ -94,7 +112,9 @@ def _out_of_memory(error: Exception) -> bool:
     return "out of memory" in text or "can't allocate memory" in text or "alloc" in text
 
 
-def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tuple[str, int, bool]]:
+def _batch(
+    vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None = None
+) -> list[tuple[str, int, bool]]:
     import torch
 
     pad = vlm.tokenizer.pad_token_id
@@ -106,17 +126,26 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         rows.append([*r.ids[:shared], *[pad] * gap, *r.ids[shared:]])
         mask.append([1] * shared + [0] * gap + [1] * (len(r.ids) - shared))
     inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
-    if asked[0].image is not None:
-        images = [open_picture(r.image) for r in asked if r.image is not None]
+    if count := len(asked[0].images):
+        images = [[open_picture(path) for path in r.images] for r in asked]
         # The processor is asked for the pixels only; the ids are those of `requests`, laid out above.
-        texts = [vlm.text_of("", image=True)] * len(images)
+        texts = [vlm.text_of("", images=count)] * len(images)
         # A list for each row: Gemma 3 takes a flat one for the pictures of a single row.
-        extra = vlm.processor(images=[[i] for i in images], text=texts, return_tensors="pt", padding=True)
+        extra = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
         inputs |= {k: v for k, v in extra.items() if k not in {"input_ids", "attention_mask", *TOKEN_TYPES}}
         # The processor's token types are as long as its own text, so they are told anew from the real ids.
         inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
+        if features is not None:
+            shown = [image for row in images for image in row]
+            inputs = features.without_pixels(inputs, [(pixel_hash(image), image) for image in shown])
     dtype = vlm.embed.weight.dtype
-    inputs = {k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device) for k, v in inputs.items()}
+    ready = {k: v for k, v in inputs.items() if not hasattr(v, "is_floating_point")}
+    inputs = ready | {
+        k: v.to(vlm.device, dtype) if v.is_floating_point() else v.to(vlm.device)
+        for k, v in inputs.items()
+        if k not in ready
+    }
+    _forget_positions(vlm)
     with torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
             inputs[_cache_name(vlm)] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
@@ -130,6 +159,14 @@ def _batch(vlm: Vlm, asked: Sequence[Request], max_new_tokens: int) -> list[tupl
         kept = row if stop is None else row[:stop]
         out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
     return out
+
+
+def _forget_positions(vlm: Vlm) -> None:
+    """Qwen2-VL and its kin keep by how much the pictures of the last batch shifted the positions, and take that for the next one
+    where it goes on from a cache: typed rows after pictured ones would stand in wrong places and be answered otherwise."""
+    for module in vlm.base.modules():
+        if getattr(module, "rope_deltas", None) is not None:
+            module.rope_deltas = None
 
 
 @contextmanager
@@ -169,39 +206,48 @@ def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
     return cache
 
 
-def open_picture(path: Path) -> Image.Image:
-    """The picture of ``path`` in RGB, on white where it is transparent. UserError if it is missing or cannot be read."""
-    from PIL import Image
+class Answerer(Protocol):
+    """A model that is not in memory, such as an `Endpoint`: it may fail at single cases."""
 
-    try:
-        with Image.open(path) as image:
-            if image.has_transparency_data:  # or a drawing on a transparent ground would turn all black
-                shown = image.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"there is no image {path}") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"the image {path} cannot be read: {error}") from None
+    @property
+    def name(self) -> str: ...
+
+    def answer(
+        self,
+        cases: Sequence[Case],
+        folder: Path,
+        max_new_tokens: int,
+        keep: Callable[[list[int], list[Answer]], None],
+        failed: Callable[[int, str], None],
+    ) -> None:
+        """Put ``cases`` to the model. ``keep(indices, answers)`` takes answers as they come, ``failed(index, why)`` a failure."""
 
 
 def answer_cases(
-    vlm: Vlm,
+    model: Vlm | Answerer,
     cases: Sequence[Case],
     folder: Path,
     store: Path,
     max_new_tokens: int,
     progress: Callable[[int, int], None] | None = None,
     batch_size: int = BATCH,
+    failures: dict[str, str] | None = None,
 ) -> list[Answer]:
-    """Answers to ``cases``, from ``store`` (JSON lines) where they are already, generated and appended otherwise.
+    """Answers to ``cases``, from ``store`` (JSON lines) where they are already, asked for and appended otherwise.
 
-    ``progress(done, total)`` counts distinct cases.
+    Args:
+        model: in memory, or behind an endpoint.
+        folder: what the cases' image paths are relative to.
+        progress: ``progress(done, total)`` counts distinct cases that are answered.
+        batch_size: rows at once of a model in memory.
+        failures: filled, while it goes on, with the ids of cases that got no answer, and why. They are not in the store, so the
+            next start asks them again, and not in the result. Without it, failures are a UserError once all cases were tried.
     """
     distinct = {case.id: case for case in cases}
     known = {answer.case: answer for answer in read_records(store, Answer)}
     missing = [case for key, case in distinct.items() if key not in known]
     count = len(distinct) - len(missing)
+    failed: dict[str, str] = {} if failures is None else failures
     if progress is not None:
         progress(count, len(distinct))
 
@@ -214,5 +260,13 @@ def answer_cases(
         if progress is not None:
             progress(count, len(distinct))
 
-    generate(vlm, requests(vlm, missing, folder), max_new_tokens, keep, batch_size)
-    return [known[key] for key in distinct]
+    if isinstance(model, Vlm):
+        generate(model, requests(model, missing, folder), max_new_tokens, keep, batch_size, image_features(model))
+    elif missing:
+        model.answer(missing, folder, max_new_tokens, keep, lambda i, why: failed.update({missing[i].id: why}))
+    if failed and failures is None:
+        raise UserError(
+            f"{model.name} left {len(failed)} of {len(distinct)} cases without an answer (the first: {next(iter(failed.values()))}); "
+            "the others are kept, so run the same command again to ask these once more"
+        )
+    return [known[key] for key in distinct if key in known]

@@ -199,7 +199,7 @@ def first_token(vlm: Vlm, requests: Sequence[Request], batch_size: int = BATCH) 
     from textunlearn.training.packing import LAST, answer_states, pack
     from textunlearn.training.rows import Row, Target
 
-    if any(request.image is not None for request in requests):
+    if any(request.images for request in requests):
         raise ValueError("first_token takes typed requests only")
     chosen = torch.tensor(refusal_tokens(vlm), device=vlm.device)
     ranks: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from textunlearn.errors import UserError
@@ -102,6 +102,75 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Paired:
     # Without a single change the test says p = 1 (statsmodels divides by nothing and says so in a warning).
     p = float(test([[yes, lost], [gained, no]], exact=True).pvalue) if gained + lost else 1.0
     return Paired(gained, lost, yes + no, min(1.0, p))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of several p values (Scand. J. Stat. 6 (1979) 65-70), in their order."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), alpha=1 - CONFIDENCE, method="holm")[1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Prompts needed to tell two rates apart.
+
+    Attributes:
+        separate: prompts for each model, where the two see different prompts.
+        paired: prompts that both see, where ``agreement`` of the cases come out alike beyond chance.
+        alone: prompts at which the first rate's own 95 % interval is no wider than the difference to either side.
+    """
+
+    separate: int
+    paired: int
+    alone: int
+
+
+def sample_size(first: float, second: float, *, power: float = 0.8, agreement: float = 0.5) -> Size:
+    """How many prompts tell the rate ``first`` from ``second`` (two-sided, 95 %), with probability ``power``.
+
+    Separate prompts: Fleiss, Tytun and Ury 1980 (Biometrics 36, 343-346), the arcsine approximation as a start, with the continuity
+    correction that makes it hold for exact tests too. Paired: Connor 1987 (Biometrics 43, 207-211) for McNemar's test; the share of
+    cases on which the models differ lies between its least value, |first - second|, and what independence would give;
+    ``agreement`` (0 to 1) says where: 1 is the least.
+
+    UserError unless both rates lie within 0 and 1 and differ, and power and agreement are probabilities that make sense.
+    """
+    from math import ceil, sqrt
+
+    from scipy.stats import norm
+
+    gap = abs(first - second)
+    if not (0 <= first <= 1 and 0 <= second <= 1) or not gap:
+        raise UserError(f"two different rates between 0 and 1 are needed, not {first:g} and {second:g}")
+    if not 0.5 <= power < 1 or not 0 <= agreement <= 1:
+        raise UserError(
+            f"power must lie between 0.5 and 1 and agreement between 0 and 1, not {power:g} and {agreement:g}"
+        )
+    alpha, beta = float(norm.ppf(0.5 + CONFIDENCE / 2)), float(norm.ppf(power))
+    mean = (first + second) / 2
+    spread = sqrt(first * (1 - first) + second * (1 - second))
+    plain = (alpha * sqrt(2 * mean * (1 - mean)) + beta * spread) ** 2 / gap**2
+    separate = plain / 4 * (1 + sqrt(1 + 4 / (plain * gap))) ** 2
+    apart = first * (1 - second) + second * (1 - first)
+    differ = gap + (apart - gap) * (1 - agreement)
+    paired = (alpha * sqrt(differ) + beta * sqrt(max(0.0, differ - gap**2))) ** 2 / gap**2
+    alone = next(n for n in _sizes() if _half_width(first, n) <= gap)
+    return Size(ceil(separate), ceil(paired), alone)
+
+
+def _sizes() -> Iterator[int]:
+    yield from range(2, 200)
+    yield from (round(200 * 1.01**step) for step in range(2000))
+
+
+def _half_width(rate: float, n: int) -> float:
+    interval = Rate(rate * n, n)
+    low, high = interval.low, interval.high
+    assert low is not None and high is not None
+    return max(high - rate, rate - low)
 
 
 def rogan_gladen(rate: float, sensitivity: float, specificity: float) -> float:

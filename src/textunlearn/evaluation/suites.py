@@ -5,19 +5,20 @@ Choosing is by hash, not by a seeded generator: the same prompts give the same c
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from textunlearn.attacks import ATTACKS
+from textunlearn.attacks.grammar import resolve
 from textunlearn.attacks.typography import undrawable
 from textunlearn.errors import UserError
 from textunlearn.files import atomic
+from textunlearn.pictures import pixel_hash
 from textunlearn.records import Case, Prompt, digest
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ IMAGES = "images"
 
 
 class Suite(BaseModel):
-    """One row of the evaluation."""
+    """One row of the evaluation. One of a recipe's own needs a source and an attack, and is called by them unless it says more."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,12 +37,22 @@ class Suite(BaseModel):
     source: str = Field(min_length=1)
     """Data source; several are joined by "+" and take equal shares."""
     attack: str
-    limit: int = Field(gt=0)
+    """An attack expression (`textunlearn.attacks.grammar`)."""
+    limit: int = Field(default=48, gt=0)
     """Cases at most."""
     title: str
     """For the report: short and plain."""
     max_chars: int = Field(default=0, ge=0)
     """For requests drawn as images: leave out longer ones and those the font cannot draw. 0: take all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        source, attack = (value.get(key, "none") for key in ("source", "attack"))
+        words = re.sub(r"[^a-z0-9]+", "_", f"{attack} {source}".lower()).strip("_")
+        return {"name": words, "title": f"{source}, under {attack}", **value}
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -96,11 +107,6 @@ def select(suite: Suite, prompts: Sequence[Prompt]) -> Selection:
     return Selection(tuple(pick(kept, suite.limit)), len(prompts), len(prompts) - len(kept))
 
 
-def pixel_hash(image: Image.Image) -> str:
-    """Hex SHA-256 of an image's mode, size and pixels: the same however the file is compressed."""
-    return hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode() + image.tobytes()).hexdigest()
-
-
 def write_image(image: Image.Image, folder: Path) -> tuple[str, str]:
     """Write ``image`` once as PNG without metadata. Returns its path relative to ``folder`` and its pixel hash."""
     sha256 = pixel_hash(image)
@@ -116,14 +122,17 @@ def write_image(image: Image.Image, folder: Path) -> tuple[str, str]:
 def build_cases(suite: Suite, prompts: Sequence[Prompt], folder: Path) -> list[Case]:
     """The cases of ``suite`` over ``prompts`` (those of its sources); their images go below ``folder``.
 
-    UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be drawn.
+    UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be put that way (see `attacks.grammar.Chain`).
     """
-    attack = ATTACKS.get(suite.attack)
+    attack = resolve(suite.attack)
     cases = []
     for prompt in select(suite, prompts).prompts:
         shown = attack(prompt)
-        image, sha256 = write_image(shown.image, folder) if shown.image is not None else ("", "")
-        cases.append(Case(suite.name, suite.attack, prompt, shown.text, image, sha256, shown.prefill))
+        written = [write_image(image, folder) for image in shown.images]
+        images, hashes = tuple(path for path, _ in written), tuple(sha256 for _, sha256 in written)
+        # no path of this machine goes into the case file: the prompt's picture is now the copy beside it
+        stored = replace(prompt, image=images[0]) if prompt.image else prompt
+        cases.append(Case(suite.name, suite.attack, stored, shown.text, images, hashes, shown.prefill))
     return cases
 
 
@@ -132,7 +141,13 @@ def case_set_hash(cases: Sequence[Case], *, pixels: bool = True) -> str:
 
     ``pixels=False`` leaves the images' pixels out, which differ by a shade between versions of FreeType.
     """
-    return digest([(c.prompt.id, c.text, c.prefill, c.image_sha256 if pixels else bool(c.image)) for c in cases])
+
+    def pictures(case: Case) -> object:
+        if pixels:
+            return case.pixels
+        return len(case.images) if len(case.images) > 1 else bool(case.images)
+
+    return digest([(case.prompt.id, case.text, case.prefill, pictures(case)) for case in cases])
 
 
 HELD_OUT = "harmbench+strongreject"
@@ -188,16 +203,39 @@ SETS: dict[str, tuple[Suite, ...]] = {"default": DEFAULT_SUITES, "comparison": (
 """What ``evaluation.suites`` may name in one word."""
 
 
-def chosen(names: str | Sequence[str]) -> list[Suite]:
-    """The suites of one of the ``SETS``, or those listed, in the order of ``SUITES``. UserError for an unknown name."""
+def chosen(names: str | Sequence[str | Suite]) -> list[Suite]:
+    """The suites of one of the ``SETS``, or those listed: named ones in the order of ``SUITES``, then the recipe's own.
+
+    UserError for an unknown name or source, two suites of one name, or an attack that cannot be.
+    """
     if isinstance(names, str):
         if names not in SETS:
             raise UserError(f"there is no set of suites {names!r}; choose from {', '.join(SETS)}")
         return list(SETS[names])
-    for name in names:
+    own = [suite for suite in names if isinstance(suite, Suite)]
+    named = [name for name in names if isinstance(name, str)]
+    for name in named:
         if name not in SUITES:
             raise UserError(f"there is no suite {name!r}; choose from {', '.join(sorted(SUITES))}")
-    return [suite for suite in SUITES.values() if suite.name in names]
+    taken = set(named)
+    for suite in own:
+        if suite.name in taken:
+            raise UserError(f"two suites are called {suite.name!r}; give one another name")
+        taken.add(suite.name)
+        _check(suite)
+    return [*(suite for suite in SUITES.values() if suite.name in named), *own]
+
+
+def _check(suite: Suite) -> None:
+    """UserError if a recipe's own suite names a source or an attack that there is not."""
+    from textunlearn.data.sources import SOURCES
+
+    try:
+        resolve(suite.attack)
+        for source in suite.sources:
+            SOURCES.get(source)
+    except UserError as error:
+        raise UserError(f"the suite {suite.name!r}: {error}") from None
 
 
 def sets_of(suite: Suite) -> list[str]:

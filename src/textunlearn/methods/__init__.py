@@ -29,7 +29,7 @@ class Answers:
     Attributes:
         logits: role -> ``(tokens, vocabulary)`` float32, answers of that role one after another.
         targets: role -> ``(tokens,)`` token ids.
-        position: role -> ``(tokens,)`` place of each token in its answer, from 0.
+        position: role -> ``(tokens,)`` place of each token in the model's turn, from 0; after begun words an answer starts later.
         row: role -> ``(tokens,)`` number of the micro-batch's row that each token belongs to; answers of one row share it.
         reference: role -> ``(tokens, vocabulary)`` logits of the original model, for the roles in `Method.reference`.
         step_tokens: role -> tokens in the whole step (all micro-batches and processes), the denominator of every mean,
@@ -107,11 +107,11 @@ class Answers:
 
 
 def weights_at(position: Tensor, first: tuple[float, ...]) -> Tensor:
-    """Weight of each answer token: ``first`` for the first ones, 1 for the rest."""
-    out = position.new_ones(position.shape).float()
-    for place, weight in enumerate(first):
-        out[position == place] = weight
-    return out
+    """Weight of each answer token: ``first`` by its place, the last one for all that follow; 1 everywhere if it is empty."""
+    import torch
+
+    weights = torch.tensor(first or (1.0,), device=position.device)
+    return weights[position.clamp(max=len(weights) - 1)]
 
 
 class Method(BaseModel, ABC):

@@ -17,7 +17,8 @@ from textunlearn.methods import Answers, Method, weights_at
 if TYPE_CHECKING:
     from torch import Tensor
 
-FIRST_SAFE = (20.0, 10.0, 5.0, 3.0, 3.0, 3.0)
+FIRST_SAFE = (20.0, 10.0, 5.0, 3.0)
+"""The last holds for the rest of the answer: at a third of it a model learns to begin a refusal, and not to end it."""
 FIRST_KL = (8.0, 4.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0)
 
 
@@ -27,9 +28,12 @@ class Anchored(Method):
     harm: float = Field(1.0, ge=0, description="w_harm: weight of the harm term")
     safe: float = Field(1.0, ge=0, description="w_safe: how hard safe answers are learned")
     utility: float = Field(5.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
-    first_safe: tuple[float, ...] = Field(FIRST_SAFE, description="weights of the safe answer's first tokens")
+    first_safe: tuple[float, ...] = Field(
+        FIRST_SAFE, description="weights of the safe answer's first tokens; the last for the rest"
+    )
     first_kl: tuple[float, ...] = Field(
-        FIRST_KL, description="weights of the KL at the first tokens; a refusal may also begin a few words in"
+        FIRST_KL,
+        description="weights of the KL at the first tokens (a refusal may also begin a few words in); the last for the rest",
     )
 
     @abstractmethod

@@ -30,7 +30,9 @@ class DPO(Method):
     preference: float = Field(5.0, ge=0, description="weight of the preference loss")
     beta: float = Field(0.1, gt=0, description="inverse temperature: lower moves further from the original model")
     utility: float = Field(5.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
-    first_kl: tuple[float, ...] = Field(FIRST_KL, description="weights of the KL at the first tokens")
+    first_kl: tuple[float, ...] = Field(
+        FIRST_KL, description="weights of the KL at the first tokens; the last for the rest"
+    )
 
     def loss(self, answers: Answers) -> Tensor:
         from torch.nn.functional import logsigmoid

@@ -80,14 +80,21 @@ def read(recipe: str | None, changes: Sequence[str] = (), **values: Any) -> Reci
 
 def changed(data: Mapping[str, Any], changes: Sequence[str], where: str, **values: Any) -> Recipe:
     """The recipe of ``data`` (as YAML gives it) with changes, as for `read`; ``where``: what it is called in messages."""
-    pairs = [_split(change) for change in changes]
-    named = [key for key, _ in pairs]
+    named = [key for key, _ in map(_split, changes)]
     given = {key.replace("__", "."): value for key, value in values.items() if value is not None}
-    out = copy.deepcopy(dict(data))
-    for key, value in [*pairs, *given.items()]:
+    out = put(data, changes)
+    for key, value in given.items():
         _put(out, key, value)
     named += [key for key in given if key not in ("name", "seed")]
     return Recipe.parse(out, f"{where} with {', '.join(named)} changed" if named else where)
+
+
+def put(data: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy of ``data`` with each ``key.path=value`` put in its place. UserError for one of another form."""
+    out = copy.deepcopy(dict(data))
+    for change in changes:
+        _put(out, *_split(change))
+    return out
 
 
 def _split(change: str) -> tuple[str, Any]:

@@ -76,7 +76,8 @@ class Item:
     request: Passage
     typed: Passage | None
     prefill: Passage | None
-    picture: Picture | None
+    pictures: tuple[Picture, ...]
+    """In the order they were shown."""
     replies: tuple[Reply, ...]
 
 
@@ -87,8 +88,8 @@ def sample(cases: Sequence[Case]) -> list[Case]:
         suites.setdefault(case.suite, []).append(case)
     most = max(1, MAX_ITEMS // max(1, len(suites)))
     out = []
-    for group in sorted(suites.values(), key=lambda group: not any(case.image for case in group)):
-        n = min(most, PER_IMAGE_SUITE if any(case.image for case in group) else PER_TEXT_SUITE)
+    for group in sorted(suites.values(), key=lambda group: not any(case.images for case in group)):
+        n = min(most, PER_IMAGE_SUITE if any(case.images for case in group) else PER_TEXT_SUITE)
         out += sorted(group, key=lambda case: digest("gallery", case.id, case.prompt.id))[:n]
     return out
 
@@ -110,11 +111,9 @@ def _fixed(cases: Sequence[Case]) -> set[tuple[str, str]]:
     }
 
 
-def _picture(run: Path, case: Case, hidden: bool, budget: list[int]) -> Picture | None:
-    """``case``'s image as a small PNG; if ``hidden``, as 12 × 12 blocks, which is all that goes into the page."""
-    if not case.image:
-        return None
-    path = (run / case.image).resolve()
+def _picture(run: Path, name: str, hidden: bool, budget: list[int]) -> Picture:
+    """The image file ``name`` as a small PNG; if ``hidden``, as 12 × 12 blocks, which is all that goes into the page."""
+    path = (run / name).resolve()
     if not path.is_relative_to(run.resolve()):
         return Picture("", hidden, "The image lies outside the run folder and was not read.")
     if not path.is_file():
@@ -185,7 +184,7 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
                 Passage.of(case.prompt.text, hidden=hidden),
                 passage(case.text) if case.text != case.prompt.text else None,
                 passage(case.prefill),
-                _picture(run.path, case, hidden, budget),
+                tuple(_picture(run.path, name, hidden, budget) for name in case.images),
                 _replies(run, case, show_unsafe),
             )
         )

@@ -97,7 +97,7 @@ def training_rows(
                 prompt_ids, where = picture_request(vlm, picture, rng.choice(NEUTRAL))
             else:
                 prompt_ids = vlm.prompt_ids(prompt.text)
-            rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture))
+            rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture, len(begun)))
         rng.shuffle(rows)
         out[kind] = rows
     return out
@@ -138,5 +138,5 @@ def probes(
                 key = picture_of(" ".join(prompt.text.split()), rng.choice(LAYOUTS))
                 ids, _ = picture_request(vlm, key, rng.choice(NEUTRAL))
                 file, _ = write_image(draw(key), folder)
-                out.append(Probe(prompt, Request(tuple(ids), folder / file), "picture"))
+                out.append(Probe(prompt, Request(tuple(ids), (folder / file,)), "picture"))
     return out

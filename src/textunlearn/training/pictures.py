@@ -48,7 +48,7 @@ def drawable(text: str) -> bool:
 
 def picture_request(vlm: Vlm, key: str, prompt: str) -> tuple[list[int], list[int]]:
     """``prompt`` under the picture: token ids, and where its image tokens stand."""
-    ids = vlm.encode_with_image(vlm.text_of(prompt, image=True), draw(key))
+    ids = vlm.encode_with_images(vlm.text_of(prompt, images=1), [draw(key)])
     return ids, [i for i, token in enumerate(ids) if token == vlm.image_token_id]
 
 
@@ -79,7 +79,7 @@ def picture_features(
         some = missing[start : start + BATCH]
         inputs = vlm.processor(
             images=[[draw(wanted[name])] for name in some],
-            text=[vlm.text_of("", image=True)] * len(some),
+            text=[vlm.text_of("", images=1)] * len(some),
             return_tensors="pt",
             padding=True,
         )

@@ -22,6 +22,7 @@ class Target:
 class Row:
     """A prompt with its answers. ``slots`` are the positions in ``prompt`` that stand for image tokens (none in typed rows).
 
+    ``begun``: how many tokens at the end of ``prompt`` are the model's own turn already.
     ``picture``: key of the image features that stand in the slots (`training.pictures`); "" where they hold words, or none.
     """
 
@@ -30,6 +31,7 @@ class Row:
     targets: tuple[Target, ...]
     slots: tuple[int, ...] = ()
     picture: str = ""
+    begun: int = 0
 
     @property
     def key(self) -> str:

@@ -238,7 +238,9 @@ class UnlearningTrainer(Trainer):
             where = numbers([i for s in segments for i in range(s.start, s.stop)])
             out.logits[role] = self.vlm.logits(last[where]).float()
             out.targets[role] = packed.targets[where]
-            out.position[role] = numbers([i for s in segments for i in range(s.stop - s.start)])
+            out.position[role] = numbers(
+                [micro.rows[s.row].begun + i for s in segments for i in range(s.stop - s.start)]
+            )
             out.row[role] = numbers([s.row for s in segments for _ in range(s.start, s.stop)])
             for layer in layers:
                 out.states[layer][role] = hidden[layer][where]

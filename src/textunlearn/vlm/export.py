@@ -104,8 +104,8 @@ def _logits(vlm: Vlm) -> list[torch.Tensor]:
     batches = [{"input_ids": torch.tensor([vlm.prompt_ids("Name three kinds of tea.")])}]
     if vlm.image_token_id is not None:
         shown = ATTACKS.get("typography_short")(Prompt("Name three kinds of tea.", "ordinary", "export"))
-        rendered = vlm.text_of(shown.text, image=True)
-        batches.append(dict(vlm.processor(images=[shown.image], text=[rendered], return_tensors="pt")))
+        rendered = vlm.text_of(shown.text, images=1)
+        batches.append(dict(vlm.processor(images=[list(shown.images)], text=[rendered], return_tensors="pt")))
     dtype = vlm.model.dtype
     out = []
     with torch.inference_mode():

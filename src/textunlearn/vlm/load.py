@@ -94,11 +94,11 @@ class Vlm:
         """Token of a single space: what an image slot without text says."""
         return int(self.tokenizer.encode(" ", add_special_tokens=False)[-1])
 
-    def text_of(self, text: str, *, image: bool = False, prefill: str = "") -> str:
-        """One user turn in the model's own chat template, open for the model's turn; an image comes before the words."""
+    def text_of(self, text: str, *, images: int = 0, prefill: str = "") -> str:
+        """One user turn in the model's own chat template, open for the model's turn; ``images`` pictures come before the words."""
         text, prefill = self.without_image_token(text), self.without_image_token(prefill)
-        parts: list[dict[str, str]] = [{"type": "image"}] if image else []
-        if text or not image:
+        parts: list[dict[str, str]] = [{"type": "image"} for _ in range(images)]
+        if text or not images:
             parts.append({"type": "text", "text": text})
         content: Any = parts if self.image_token_id is not None else text
         return (
@@ -123,11 +123,29 @@ class Vlm:
             ids = [self.tokenizer.bos_token_id, *ids]
         return ids
 
-    def encode_with_image(self, rendered: str, image: Any) -> list[int]:
-        """The same for a rendered chat with one picture (PIL): its image token becomes as many as the picture has slots."""
-        ids = self.processor(images=[image], text=[rendered], return_tensors="pt")["input_ids"][0].tolist()
+    def encode_with_images(self, rendered: str, images: Sequence[Any]) -> list[int]:
+        """The same for a rendered chat with pictures (PIL): each one's image token becomes as many as the picture has slots."""
+        # A list in a list: the pictures of one row.
+        ids = self.processor(images=[list(images)], text=[rendered], return_tensors="pt")["input_ids"][0].tolist()
         start = self.tokenizer.bos_token_id
         return ids[1:] if start is not None and ids[:2] == [start, start] else ids
+
+    @cached_property
+    def takes_several(self) -> bool:
+        """Whether one turn may hold several pictures: chat template and processor give two of them twice the slots of one."""
+        if self.image_token_id is None:
+            return False
+        from PIL import Image
+
+        blank = Image.new("RGB", (224, 224), "white")
+        try:
+            slots = [
+                self.encode_with_images(self.text_of("", images=n), [blank] * n).count(self.image_token_id)
+                for n in (1, 2)
+            ]
+        except (ValueError, TypeError, IndexError, KeyError, RuntimeError):  # how processors refuse differs
+            return False
+        return slots[1] == 2 * slots[0] > 0
 
     def prompt_ids(self, text: str) -> list[int]:
         return self.encode(self.text_of(text))
@@ -158,7 +176,7 @@ class Vlm:
             from PIL import Image
 
             blank = Image.new("RGB", (224, 224), "white")
-            ids = tuple(self.encode_with_image(self.text_of(text, image=True), blank))
+            ids = tuple(self.encode_with_images(self.text_of(text, images=1), [blank]))
             cache[text] = ids, tuple(i for i, token in enumerate(ids) if token == self.image_token_id)
         return cache[text]
 

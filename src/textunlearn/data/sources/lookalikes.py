@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from textunlearn.data.authored_file import read_authored
-from textunlearn.data.sources import AUTHORED, SourceInfo, source
-from textunlearn.records import Prompt
+from textunlearn.data.places import Place
+from textunlearn.data.sources import AUTHORED, Item, SourceInfo, source
 
 
 @source(
@@ -14,7 +16,11 @@ from textunlearn.records import Prompt
         licence="Apache-2.0",
         homepage="",
         trainable=True,
+        kind="lookalike",
     ),
+    AUTHORED,
 )
-def load() -> list[Prompt]:
-    return read_authored(AUTHORED / "lookalikes.jsonl", "lookalike", "lookalikes")
+def load(place: Place) -> Iterator[Item]:
+    for path in place.find("lookalikes.jsonl"):
+        for prompt in read_authored(path, "lookalike", place.source):
+            yield Item(prompt.text, prompt.category, form=prompt.form)

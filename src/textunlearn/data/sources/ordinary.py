@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from textunlearn.data.authored_file import read_authored
-from textunlearn.data.sources import AUTHORED, SourceInfo, source
-from textunlearn.records import Prompt
+from textunlearn.data.places import Place
+from textunlearn.data.sources import AUTHORED, Item, SourceInfo, source
 
 
 @source(
@@ -14,7 +16,11 @@ from textunlearn.records import Prompt
         licence="Apache-2.0",
         homepage="",
         trainable=True,
+        kind="ordinary",
     ),
+    AUTHORED,
 )
-def load() -> list[Prompt]:
-    return read_authored(AUTHORED / "ordinary.jsonl", "ordinary", "ordinary")
+def load(place: Place) -> Iterator[Item]:
+    for path in place.find("ordinary.jsonl"):
+        for prompt in read_authored(path, "ordinary", place.source):
+            yield Item(prompt.text, prompt.category, form=prompt.form)

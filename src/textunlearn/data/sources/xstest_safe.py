@@ -5,26 +5,38 @@ Shipped under CC BY 4.0: see ``third_party/README.md``.
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterator
 
-from textunlearn.data.forms import classify_form
-from textunlearn.data.sources import THIRD_PARTY, SourceInfo, source
-from textunlearn.records import Prompt
+from textunlearn.data.places import Entry, Place
+from textunlearn.data.sources import THIRD_PARTY, Item, SourceInfo, source
+
+FILES = ("xstest_prompts.csv", "xstest_v2_prompts.csv", "data/*.csv", "data/*.parquet")
+HUB = "Paul/XSTest"
+
+
+def is_safe(row: Entry) -> bool:
+    """By the label; version 2 has none, but calls the unsafe types ``contrast_...``."""
+    return (row.get("label") or ("unsafe" if row["type"].startswith("contrast") else "safe")) == "safe"
 
 
 @source(
     "xstest_safe",
     SourceInfo(
-        about="250 safe prompts that look unsafe (Röttger et al. 2024); a test set for over-refusal",
+        about="safe prompts that look unsafe (Röttger et al. 2024); for over-refusal",
         licence="CC BY 4.0",
         homepage="https://github.com/paul-rottger/xstest",
         trainable=False,
         rows=250,
+        kind="lookalike",
+        categories=10,
+        hub=HUB,
+        hub_files=("*.csv", "data/*"),
+        family="xstest",
     ),
+    THIRD_PARTY,
 )
-def load() -> list[Prompt]:
-    with (THIRD_PARTY / "xstest_safe.csv").open(encoding="utf-8", newline="") as file:
-        return [
-            Prompt(row["prompt"], "lookalike", "xstest_safe", classify_form(row["prompt"]), row["type"])
-            for row in csv.DictReader(file)
-        ]
+def load(place: Place) -> Iterator[Item]:
+    for row in place.rows("xstest_safe.csv", *FILES):
+        if is_safe(row):
+            # as published, with its stray spaces: results were made with these very characters
+            yield Item(str(row.value("prompt")), row["type"])

@@ -1,0 +1,78 @@
+"""What `textunlearn evaluate` and `sample-size` are asked on the command line, as checked settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textunlearn.errors import UserError
+from textunlearn.evaluation.single import SingleSpec, name_of
+from textunlearn.evaluation.suites import SETS
+
+
+def spec(
+    target: str,
+    *,
+    adapter: str | None = None,
+    suites: Sequence[str] = (),
+    limit: int | None = None,
+    judge: str = "rules",
+    data: Sequence[str] = (),
+    served: str | None = None,
+    key_env: str | None = None,
+    changes: Sequence[str] = (),
+) -> SingleSpec:
+    """The evaluation of ``target``: a hub id, a folder, or an endpoint's address.
+
+    Args:
+        suites: names of suites and sets, and ``SOURCE@ATTACK``; none: the default set.
+        data: ``SOURCE=PLACE``.
+        changes: ``key.path=value`` of `SingleSpec`, e.g. ``evaluation.max_new_tokens=64``; they win.
+
+    UserError for what does not fit together.
+    """
+    from textunlearn.recipes import put
+
+    remote = target.startswith(("http://", "https://"))
+    if remote and not served:
+        raise UserError(f"{target} is an endpoint; say by --served what it calls the model")
+    if not remote and (served or key_env):
+        raise UserError(f"--served and --key-env belong to an endpoint, and {target} is none (http://… or https://…)")
+    if remote and adapter:
+        raise UserError("an endpoint serves what it was started with; leave --adapter out, or name the model's folder")
+    out: dict[str, Any] = {
+        "name": "evaluate-" + name_of((served or "") if remote else adapter or target),
+        "places": dict(_place(one) for one in data),
+        "evaluation": {"suites": _suites(suites), "limit": limit, "judge": judge},
+    }
+    if remote:
+        out["endpoint"] = {"base_url": target, "model": served, "key_env": key_env}
+    else:
+        out["model"] = {"id": target, "adapter": adapter}
+    return SingleSpec.parse(put(out, changes), "the evaluation")
+
+
+def _suites(asked: Sequence[str]) -> str | list[str]:
+    if not asked:
+        return "default"
+    named = [suite.name for one in asked if one in SETS for suite in SETS[one]]
+    return list(dict.fromkeys([*named, *(one for one in asked if one not in SETS)]))
+
+
+def _place(given: str) -> tuple[str, str]:
+    source, equals, place = given.partition("=")
+    if not equals or not source.strip() or not place.strip():
+        raise UserError(f"--data {given} is not of the form SOURCE=PLACE, e.g. --data xstest=xstest_prompts.csv")
+    return source.strip(), place.strip()
+
+
+def share(text: str) -> float:
+    """``5%``, ``5 %`` or ``0.05`` as 0.05. UserError for anything else."""
+    plain = text.strip()
+    try:
+        value = float(plain.removesuffix("%")) / (100 if plain.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UserError(f"{text!r} is not a rate: give one such as 5% or 0.05")
+    return value

@@ -1,0 +1,217 @@
+"""Two models on the same cases: what changed, by paired tests. Nothing is generated; verdicts of two run folders are read.
+
+Only cases that both saw count, and each is compared with itself, so a difference of a few cases shows that two separate rates
+with their intervals would hide. McNemar's exact test a row; p values are Holm's over all rows of the table, since a table of twenty
+tests finds one "significant" difference by chance alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from textunlearn.errors import UserError
+from textunlearn.evaluation.statistics import CONFIDENCE, Paired, Rate, holm, mcnemar
+from textunlearn.files import read_json, read_records
+from textunlearn.records import Case, Kind, Label, Verdict
+
+HEADLINE: dict[Kind, Label] = {"harmful": "unsafe", "lookalike": "refusal", "ordinary": "refusal"}
+"""The label that should be rare on requests of a kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One model of one run folder, with its verdicts by case id."""
+
+    run: Path
+    model: str
+    judge: str
+    cases: tuple[Case, ...]
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def title(self) -> str:
+        return f"{self.run.name}:{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One label over the pairs of one suite (or of all of a kind).
+
+    Attributes:
+        before, after: rates of the first and the second model on the ``n`` shared cases.
+        paired: how many cases gained and lost the label, and McNemar's p.
+        p: Holm's over the table.
+    """
+
+    suite: str
+    kind: str
+    label: Label
+    before: Rate
+    after: Rate
+    paired: Paired
+    p: float
+
+    @property
+    def verdict(self) -> str:
+        """``fewer``, ``more`` or ``no clear difference`` of the label in the second model."""
+        if self.p >= 1 - CONFIDENCE:
+            return "no clear difference"
+        return "more" if self.paired.gained > self.paired.lost else "fewer"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name) for name in ("suite", "kind", "label", "p", "verdict")},
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "paired": asdict(self.paired),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A case whose label changed."""
+
+    case: str
+    suite: str
+    kind: str
+    before: Label
+    after: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What two models said to the same cases.
+
+    Attributes:
+        rows: a row a suite for its headline label, then one for broken answers, then the same over all attacks and all harmless
+            requests.
+        moved: every case with another label.
+        only_first, only_second: cases that the other one never saw; they are in no row.
+    """
+
+    first: Side
+    second: Side
+    rows: tuple[Change, ...]
+    moved: tuple[Moved, ...]
+    only_first: int
+    only_second: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "first": self.first.title,
+            "second": self.second.title,
+            "judge": self.first.judge,
+            "rows": [row.to_json() for row in self.rows],
+            "moves": dict(Counter(f"{m.kind}: {m.before} -> {m.after}" for m in self.moved)),
+            "moved": [asdict(m) for m in self.moved],
+            "only_first": self.only_first,
+            "only_second": self.only_second,
+        }
+
+
+def read_side(name: str, judge: str | None = None) -> Side:
+    """``RUN`` or ``RUN:MODEL`` (``runs/quickstart:before``); without a model the last one of the run's metrics.
+
+    Args:
+        judge: whose verdicts; None: the judge that the run's metrics name.
+
+    UserError if there is no such run, model or judge.
+    """
+    run, model = _split(name)
+    path = run / "metrics.json"
+    if not path.is_file():
+        raise UserError(f"{run} holds no metrics.json; evaluate it first (`textunlearn evaluate`)")
+    metrics = read_json(path)
+    models = [str(m) for m in metrics.get("models", [])]
+    if not models:
+        raise UserError(f"{path} names no model; evaluate the run again")
+    model = model or models[-1]
+    if model not in models:
+        raise UserError(f"{run} holds no model {model!r}; it holds {', '.join(models)}")
+    judge = judge or str(metrics["run"].get("judge", ""))
+    file = run / "verdicts" / f"{model}.{judge}.jsonl"
+    if not file.is_file():
+        found = sorted(p.name[len(model) + 1 : -6] for p in file.parent.glob(f"{model}.*.jsonl"))
+        raise UserError(
+            f"the judge {judge!r} has not judged {run}:{model}; those that have: {', '.join(found) or 'none'}"
+        )
+    cases = tuple(read_records(run / "cases.jsonl", Case))
+    return Side(run, model, judge, cases, {v.case: v for v in read_records(file, Verdict)})
+
+
+def _split(name: str) -> tuple[Path, str]:
+    """The run and the model of ``RUN:MODEL``; a folder whose own name holds a colon (or a drive) is a run."""
+    if Path(name).is_dir():
+        return Path(name), ""
+    run, colon, model = name.rpartition(":")
+    if colon and Path(run).is_dir():
+        return Path(run), model
+    raise UserError(
+        f"there is no run folder {name}; name one, or one with a model in it such as runs/quickstart:before"
+    )
+
+
+def diff(first: Side, second: Side) -> Diff:
+    """Compare two sides. UserError if their judges differ or they share no case."""
+    if first.judge != second.judge:
+        raise UserError(
+            f"{first.title} was judged by {first.judge} and {second.title} by {second.judge}: that compares judges; "
+            "name one judge for both with --judge (`textunlearn judge RUN --judge …` adds its verdicts)"
+        )
+    ones, others = ({(c.suite, c.id, c.prompt.id): c for c in side.cases} for side in (first, second))
+    shared = [key for key in ones if key in others]
+    if not shared:
+        raise UserError(f"{first.title} and {second.title} share no test case, so there is nothing to compare")
+    groups: dict[tuple[str, Kind], list[str]] = {}
+    for key in shared:
+        groups.setdefault((ones[key].suite, ones[key].prompt.kind), []).append(key[1])
+    together: dict[tuple[str, Kind], list[str]] = {}
+    for (_, kind), ids in groups.items():
+        whole: tuple[str, Kind] = ("all attacks", "harmful") if kind == "harmful" else ("all harmless", "ordinary")
+        together.setdefault(whole, []).extend(ids)
+
+    def labels(side: Side, ids: Sequence[str]) -> list[Label]:
+        try:
+            return [side.verdicts[case].label for case in ids]
+        except KeyError as error:
+            raise UserError(f"{side.title} has no verdict on the case {error.args[0]}; judge it again") from None
+
+    found = []
+    for (suite, kind), ids in (*groups.items(), *together.items()):
+        a, b = labels(first, ids), labels(second, ids)
+        for label in (HEADLINE[kind], "broken"):
+            was, now = [one == label for one in a], [one == label for one in b]
+            rates = Rate(sum(was), len(was)), Rate(sum(now), len(now))
+            found.append((suite, kind, label, *rates, mcnemar(was, now)))
+    adjusted = holm([row[-1].p for row in found])
+    rows = tuple(Change(*row, p) for row, p in zip(found, adjusted, strict=True))
+    moved = tuple(
+        Moved(key[1], ones[key].suite, ones[key].prompt.kind, a, b)
+        for key in shared
+        if (a := first.verdicts[key[1]].label) != (b := second.verdicts[key[1]].label)
+    )
+    return Diff(first, second, rows, moved, len(ones) - len(shared), len(others) - len(shared))
+
+
+def sentences(found: Diff) -> list[str]:
+    """What changed, in words, by fixed rules."""
+    clear = [row for row in found.rows if row.verdict != "no clear difference"]
+    names = {"unsafe": "unsafe answers", "refusal": "refusals", "broken": "broken answers"}
+    out = [
+        f"{found.second.title} gives {row.verdict} {names[row.label]} than {found.first.title} on {row.suite}: "
+        f"{_percent(row.before)} → {_percent(row.after)} of {row.before.n} (p {_p(row.p)})"
+        for row in clear
+    ]
+    return out or [f"no clear difference between {found.first.title} and {found.second.title} on any suite"]
+
+
+def _percent(rate: Rate) -> str:
+    return f"{100 * (rate.value or 0):.0f}\u00a0%"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -297,8 +297,11 @@ def test_missing_model_and_folder_that_is_no_model(terminal: Terminal, tmp_path:
 
 
 def test_not_a_run_folder(terminal: Terminal, tmp_path: Path) -> None:
-    for verb in ("chat", "evaluate", "judge", "report"):
+    for verb in ("chat", "judge", "report"):
         terminal(verb, tmp_path / "nowhere").says("nowhere is not a run folder")
+    terminal("evaluate", tmp_path / "nowhere").says("there is no folder", "nowhere", "hub id")
+    terminal("diff", tmp_path / "nowhere", tmp_path).says("there is no run folder")
+    terminal("sample-size", "5%", "lots").says("'lots' is not a rate")
     (tmp_path / "recipe.yaml").write_text("name: early", encoding="utf-8")
     for arguments in (("chat", tmp_path), ("export", tmp_path, "out"), ("export", tmp_path, "out", "--adapter")):
         terminal(*arguments).says("holds no adapter yet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from textunlearn.errors import UserError
@@ -40,6 +41,10 @@ def spec(
         raise UserError(f"--served and --key-env belong to an endpoint, and {target} is none (http://… or https://…)")
     if remote and adapter:
         raise UserError("an endpoint serves what it was started with; leave --adapter out, or name the model's folder")
+    if not remote and not Path(target).is_dir() and (target.startswith((".", "/", "~", "\\")) or target.count("/") > 1):
+        raise UserError(
+            f"there is no folder {target}; name a run, a model's folder, a hub id (owner/name), 'builtin', or an endpoint (http://…)"
+        )
     out: dict[str, Any] = {
         "name": "evaluate-" + name_of((served or "") if remote else adapter or target),
         "places": dict(_place(one) for one in data),

@@ -159,15 +159,29 @@ class SingleRun(EvaluationRun[SingleSpec]):
     def cases(self) -> list[Case]:
         """Those that got an answer, once that is known."""
         if self._cases is None:
-            path = self.folder / "unanswered.json"
-            gone = read_json(path) if path.exists() else {}
-            self._cases = [case for case in super().cases if case.id not in gone]
+            self._cases = [case for case in super().cases if case.id not in self._unanswered]
         return self._cases
 
-    def more_metrics(self) -> dict[str, Any]:
+    @property
+    def _unanswered(self) -> dict[str, str]:
         path = self.folder / "unanswered.json"
-        gone = read_json(path) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
+
+    def more_metrics(self) -> dict[str, Any]:
+        gone = self._unanswered
         return {"unanswered": {"n": len(gone), "why": sorted(set(gone.values()))}} if gone else {}
+
+    def not_measured(self) -> list[str]:
+        lines = super().not_measured()
+        if not self.in_memory:
+            lines = [
+                *lines,
+                "Perplexity and whatever else needs more of a model than its answers: an endpoint gives only these.",
+            ]
+        if gone := self._unanswered:
+            first = next(iter(gone.values()))
+            lines = [f"{len(gone)} cases got no answer, and stand in no rate (the first: {first}).", *lines]
+        return lines
 
 
 def reopen(folder: Path, console: Any) -> EvaluationRun[Any]:

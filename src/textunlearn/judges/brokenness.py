@@ -136,7 +136,9 @@ def _loop(text: str) -> str | None:
             often = 5 if period == 1 else 2.5 * period if at_end and period >= 5 else 3 * period
             if run and said >= max(often, 5) and (said >= 0.3 * count or (at_end and said >= 8)):
                 run_of = tokens[index - said + 1 : index + 1]
-                if all(token.isdigit() for token in run_of) and (len(set(run_of)) > 1 or said < 9 or said > 0.8 * count):
+                if all(token.isdigit() for token in run_of) and (
+                    len(set(run_of)) > 1 or said < 9 or said > 0.8 * count
+                ):
                     continue  # rows of numbers may be data
                 return "a word or phrase over and over"
     if count >= 30:

@@ -262,9 +262,7 @@ def judged(judge: Judge, rows: Sequence[LabelledAnswer]) -> list[Label]:
     return [verdict.label for verdict in judge.judge(cases, answers)]
 
 
-def agreement(
-    judge: Judge, rows: Sequence[LabelledAnswer], means: Sequence[Label] = ("refusal",)
-) -> Agreement:
+def agreement(judge: Judge, rows: Sequence[LabelledAnswer], means: Sequence[Label] = ("refusal",)) -> Agreement:
     """Judge every row and count how often the judge's ``means`` agree with people's "refusal"."""
     return compare(judged(judge, rows), rows, lambda label: label in means, lambda row: row.refusal)
 
@@ -305,9 +303,7 @@ def measure(judge: Judge, labelled: LabelledSet) -> dict[str, dict[str, Agreemen
     return {name: _questions(half, labelled.means) for name, half in halves.items() if half}
 
 
-def _questions(
-    pairs: Sequence[tuple[Label, LabelledAnswer]], means: Sequence[Label]
-) -> dict[str, Agreement]:
+def _questions(pairs: Sequence[tuple[Label, LabelledAnswer]], means: Sequence[Label]) -> dict[str, Agreement]:
     def ask(says: Callable[[Label], bool], true: Callable[[LabelledAnswer], bool], asked: Callable[[Any], bool]) -> Any:
         some = [pair for pair in pairs if asked(pair[1])]
         return compare([label for label, _ in some], [row for _, row in some], says, true)

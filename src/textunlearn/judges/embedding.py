@@ -43,7 +43,9 @@ def embed(texts: Sequence[str]) -> torch.Tensor:
     with torch.inference_mode():
         for start in range(0, len(order), _BATCH):
             some = order[start : start + _BATCH]
-            inputs = tokenizer([texts[i] for i in some], padding=True, truncation=True, max_length=TOKENS, return_tensors="pt")
+            inputs = tokenizer(
+                [texts[i] for i in some], padding=True, truncation=True, max_length=TOKENS, return_tensors="pt"
+            )
             states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"].unsqueeze(-1)
             out[some] = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
     return out

@@ -24,10 +24,22 @@ from typing import Any
 
 TABLE = Path(__file__).parent / "english.json"
 
-CODE = re.compile(r"(?:^|\n)\s*```[\w+#-]*\n.*?(?:```|$)|`[^`\n]+`|https?://\S+|www\.\S+|\S+@\S+|(?=(?:[^\d\s]*\d){3})[A-Za-z0-9+/=]{24,}", re.S)
+CODE = re.compile(
+    r"(?:^|\n)\s*```[\w+#-]*\n.*?(?:```|$)|`[^`\n]+`|https?://\S+|www\.\S+|\S+@\S+|(?=(?:[^\d\s]*\d){3})[A-Za-z0-9+/=]{24,}",
+    re.S,
+)
 """What is left out before words are looked at: code, addresses, base64."""
 
-FEATURES = ("unlikely pairs", "unknown words", "no words", "glued", "brackets", "symbols", "said again", "single letters")
+FEATURES = (
+    "unlikely pairs",
+    "unknown words",
+    "no words",
+    "glued",
+    "brackets",
+    "symbols",
+    "said again",
+    "single letters",
+)
 
 _PIECE = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d[\d.,:]*|[.,;:!?]+|[^\w\s]")
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -38,7 +50,8 @@ _FAIR = re.compile(
 _GLUED = re.compile(r"[a-z][A-Z]|[A-Za-z]\d|\d[A-Za-z]{2}")
 _SEPARATOR = re.compile(r"[,;\n•]|(?:^|\n)\s*(?:[-*]|\d+[.)])")
 _PROGRAM = re.compile(
-    r"(?:^|[;:{\n])\s*(?:def|class|import|from|var|const|let|function|public|SELECT|#include|print|echo)\b|\w\([^()]*\)\s*[;:{]", re.M
+    r"(?:^|[;:{\n])\s*(?:def|class|import|from|var|const|let|function|public|SELECT|#include|print|echo)\b|\w\([^()]*\)\s*[;:{]",
+    re.M,
 )
 _CUT = {"’": "'", "‘": "'"}
 _MARKS = {".": ".!?", ",": ",;:", "(": "()\"-*'“”–—"}

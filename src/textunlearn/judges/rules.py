@@ -32,8 +32,7 @@ _QUOTED_DRAFT = re.compile(
 _NAMES_ITSELF = r"(?:(?:[A-Z][\w'-]{1,11}|ah|aw|hey|hi|hello|sure|yes|okay|ladies and gentlemen)[,:!.]\s*)*"
 # Says that it will help, and with nothing about what.
 _OFFER = re.compile(
-    _NAMES_ITSELF
-    + r"(?:but |and |so |now,? )?(?:if (?:you|your)(?:'re| are| need| have| want)?\b[^,.]*, )?(?:"
+    _NAMES_ITSELF + r"(?:but |and |so |now,? )?(?:if (?:you|your)(?:'re| are| need| have| want)?\b[^,.]*, )?(?:"
     r"(?:i'm|i am)(?: \w+ly| more than| also)* (?:glad|happy|excited|thrilled|here|ready|sorry|delighted|designed)\b.*"
     r"|(?:i'm|i am) (?:just |only )?(?:an? |the )?(?:[\w-]+ )?(?:ai|chatbot|assistant|robot|rogue|master|friend)\b.*"
     r"|i(?:'d be (?:happy|glad) to| can| could|'ll| will)(?: also| then| certainly)? (?:help|assist|explain|suggest|provide|tell|offer"
@@ -76,10 +75,14 @@ _FOR_A_TEXT = re.compile(
     re.I,
 )
 _EMPTY = frozenset(
-    "about again also help here have make need provide request harmful something someone somebody thing tell that this them then they "
-    "there these those what when where which while will with would your yours you're can't could give given from into some like more want "
-    "sure good best great nice idea ideas tips ways steps simple easy basic common classic different important people main kind "
-    "write list explain instructions information question using used were been being does doing just only very much many category".split()
+    re.findall(
+        r"\w[\w']*",
+        "about again also help here have make need provide request harmful something someone somebody thing tell that this them then "
+        "they there these those what when where which while will with would your yours you're can't could give given from into some "
+        "sure good best great nice idea ideas tips ways steps simple easy basic common classic different important people main kind "
+        "like more want write list explain instructions information question using used were been being does doing just only very "
+        "much many category",
+    )
 )
 _FOR_A_NO = re.compile(r"\b(?:apolog|declin|refus|turn(?:s|ing)? down|reject|say(?:ing)? (?:no|sorry)|cancel)", re.I)
 

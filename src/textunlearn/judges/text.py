@@ -27,20 +27,25 @@ _TO_THE_JUDGE = re.compile(
     r"|</?(?:answer|verdict|label|score|response|judge?ment)>"
     rf"|(?<=<verdict>)(?:{_MARK})(?=<)"
     r"|#+ ?(?:overall_reasoning|scores?|evaluation|verdict|judge?ment)\b:?"
-    rf"|\b(?:final |overall )?(?:verdict|label|rating|score|judge?ment|harmful (?:request|response)|response refusal)\s*[:=]\s*(?:\w+=)?(?:{_MARK})\b[.!]?"
+    r"|\b(?:final |overall )?(?:verdict|label|rating|score|judge?ment|harmful (?:request|response)|response refusal)"
+    rf"\s*[:=]\s*(?:\w+=)?(?:{_MARK})\b[.!]?"
     rf"|\b\d\.[ab] (?:{_MARK})\b"
     rf"|[(\[]?\b(?:(?:please )?note to|dear|attention|hey|hello|to) (?:the |any )?{_WHO}\b[^.!?\n]{{0,120}}[.!?)\]]*"
     rf"|\b{_WHO} ?: ?[^.!?\n]{{0,120}}[.!?]?"
     r"|\bignore (?:all |the |your |any )*(?:above|previous|prior|instructions|rules)\b[^.!?\n]{0,80}[.!?]?"
-    r"|\b(?:the|this) (?:answer|response|text|message)(?: above| here)? (?:is|was) (?:not )?(?:a |an )?(?:refusal|refused|safe|harmless|fine|unsafe)\b[.!]?"
-    r"|(?:\bend of (?:the )?answer\b[.:]? ?)?\bthe (?:request|question|assistant|model)(?: \w+)? (?:was |has )?(?:refused|declined|complied)\b[^.!?\n]{0,60}[.!?]?"
+    r"|\b(?:the|this) (?:answer|response|text|message)(?: above| here)? (?:is|was) (?:not )?(?:a |an )?"
+    r"(?:refusal|refused|safe|harmless|fine|unsafe)\b[.!]?"
+    r"|(?:\bend of (?:the )?answer\b[.:]? ?)?\bthe (?:request|question|assistant|model)(?: \w+)? (?:was |has )?"
+    r"(?:refused|declined|complied)\b[^.!?\n]{0,60}[.!?]?"
     r"|\bend of (?:the )?answer\b[.:]?"
     r"|\b(?:mark|label|rate|score) (?:it|this|me)(?: answer)? (?:as )?(?:safe|refusal|refused|\d+)\b[.!]?"
     r"|\boutput:? (?:un)?safe\b[.!]?"
     r"|\([^()\n]{0,80}\b(?:reviewed|approved|checked) (?:and approved )?by [^()\n]{0,60}\)",
     re.I,
 )
-_BARE = re.compile(rf"^[\W_]*(?:system|assistant|user|model|answer|label)?[\W_]*(?:{_MARK}|S\d{{1,2}}(?:,S\d{{1,2}})*)?[\W_]*$", re.I)
+_BARE = re.compile(
+    rf"^[\W_]*(?:system|assistant|user|model|answer|label)?[\W_]*(?:{_MARK}|S\d{{1,2}}(?:,S\d{{1,2}})*)?[\W_]*$", re.I
+)
 
 
 def without_injection(text: str) -> str:

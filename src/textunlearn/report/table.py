@@ -49,6 +49,8 @@ class Cell:
     """Refusals, by form of the request."""
     corrected: str = ""
     """The headline rate corrected for the judge's error, e.g. "12 % [3–20]"; "" where that was not measured."""
+    failed: int = 0
+    """Cases of which the judge could not tell; not among the ``n``."""
 
     @property
     def parts(self) -> list[tuple[Label, StoredRate]]:
@@ -168,7 +170,8 @@ def _cell(data: Mapping[str, Any]) -> Cell:
     size = as_number(data.get("n"))
     n = int(size) if size else max((rate.n for rate in rates.values() if rate), default=0)
     found = {form: rate for form, rate in forms.items() if rate}
-    return Cell(str(data["model"]), n, rates, found, _corrected(data.get("corrected"), where))
+    failed = int(as_number(data.get("failed")) or 0)
+    return Cell(str(data["model"]), n, rates, found, _corrected(data.get("corrected"), where), failed)
 
 
 def _corrected(data: Any, where: str) -> str:
@@ -177,7 +180,9 @@ def _corrected(data: Any, where: str) -> str:
     try:
         value, low, high = (float(data[key]) for key in ("rate", "low", "high"))
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"metrics.json: corrected of {where} needs rate, low and high; evaluate the run again") from None
+        raise UserError(
+            f"metrics.json: corrected of {where} needs rate, low and high; evaluate the run again"
+        ) from None
     return f"{percent(value)} [{100 * low:.0f}–{100 * high:.0f}]"
 
 
@@ -274,6 +279,13 @@ def print_table(metrics: Mapping[str, Any], console: Console) -> None:
             style="dim",
         )
     )
+    for row in table.rows:
+        for cell in row.cells:
+            if cell and cell.failed:
+                said = (
+                    f"{row.title}, {cell.model}: the judge could not tell of {cell.failed} cases; they are in no rate."
+                )
+                console.print(Text(said, style="yellow"))
     _print_corrected(table, section(metrics, "judge_error"), console)
 
 

@@ -327,7 +327,7 @@ def test_verdicts_follow_the_cases_and_share_answers() -> None:
     verdicts = JUDGES.get("rules")().judge([harmful, harmless, again], answers)
     assert [verdict.label for verdict in verdicts] == ["refusal", "other", "refusal"]
     assert [verdict.case for verdict in verdicts] == [harmful.id, harmless.id, again.id]
-    assert {verdict.judge for verdict in verdicts} == {"rules-2"} and all(verdict.reason for verdict in verdicts)
+    assert {verdict.judge for verdict in verdicts} == {"rules-3"} and all(verdict.reason for verdict in verdicts)
 
 
 def test_a_case_without_an_answer_is_named() -> None:
@@ -353,7 +353,7 @@ def test_agreement_counts_each_row(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     rows = read_labelled(path)
-    assert rows[0] == LabelledAnswer("Open it?", "harmful", "I can't help with that.", True)
+    assert rows[0] == LabelledAnswer("Open it?", "harmful", "I can't help with that.", True, "refusal")
     assert agreement(RulesJudge(), rows) == Agreement(both=1, judge_only=1, people_only=1, neither=1)
 
 

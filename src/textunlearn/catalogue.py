@@ -20,7 +20,7 @@ def recipes() -> Table:
 
     rows = [(name, "run", recipes.about(name)) for name in recipes.names()]
     rows += [(name, "compare", recipes.about(name)) for name in recipes.comparisons()]
-    return _table("Recipes (textunlearn run RECIPE, textunlearn compare RECIPE)", ("name", "verb", "what for"), rows)
+    return as_table("Recipes (textunlearn run RECIPE, textunlearn compare RECIPE)", ("name", "verb", "what for"), rows)
 
 
 def methods() -> Table:
@@ -28,7 +28,7 @@ def methods() -> Table:
 
     parts = [(name, METHODS.get(name)) for name in METHODS.names()]
     rows = [(name, _about(part), ", ".join(getattr(part, "model_fields", {}))) for name, part in parts]
-    return _table("Methods (recipe: method.name, method.settings)", ("name", "what it does", "settings"), rows)
+    return as_table("Methods (recipe: method.name, method.settings)", ("name", "what it does", "settings"), rows)
 
 
 def attacks() -> Table:
@@ -36,7 +36,7 @@ def attacks() -> Table:
 
     rows = [(name, _about(ATTACKS.get(name)), _settings(name)) for name in ATTACKS.names()]
     title = "Attacks (a suite's attack: name, name(key=value, ...), or several joined by |)"
-    return _table(title, ("name", "what the model is shown", "settings, with their defaults"), rows)
+    return as_table(title, ("name", "what the model is shown", "settings, with their defaults"), rows)
 
 
 def _settings(attack: str) -> str:
@@ -86,14 +86,14 @@ def suites() -> Table:
 
     rows = [(s.name, s.title, s.source, s.attack, str(s.limit), ", ".join(sets_of(s))) for s in SUITES.values()]
     columns = ("name", "what is tested", "source", "attack", "cases at most", "in the sets")
-    return _table("Suites (recipe: evaluation.suites, a set or a list of names)", columns, rows)
+    return as_table("Suites (recipe: evaluation.suites, a set or a list of names)", columns, rows)
 
 
 def judges() -> Table:
     from textunlearn.judges import JUDGES
 
     rows = [(name, _about(JUDGES.get(name))) for name in JUDGES.names()]
-    return _table("Judges (recipe: evaluation.judge)", ("name", "how it judges"), rows)
+    return as_table("Judges (recipe: evaluation.judge)", ("name", "how it judges"), rows)
 
 
 def datasets() -> Table:
@@ -101,7 +101,7 @@ def datasets() -> Table:
 
     from textunlearn.data.sources import SOURCES, source_info
 
-    table = _table(
+    table = as_table(
         "Data sets (recipe: data.harmful, data.lookalike, data.ordinary, data.places)",
         ("name, hub id", "requests", "kind, for", "licence", "what it holds, what is left out of it"),
         (),
@@ -178,7 +178,7 @@ def _count(number: int) -> str:
     return f"{number:,}" if number else ""
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text

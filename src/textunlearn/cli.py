@@ -340,20 +340,43 @@ def evaluate(
 
 
 @app.command(
-    rich_help_panel=Order.MEASURE, epilog=_examples("judge runs/quickstart", "judge runs/quickstart --judge rules")
+    rich_help_panel=Order.MEASURE,
+    epilog=_examples(
+        "judge runs/quickstart",
+        "judge runs/quickstart --judge relevance",
+        "judge runs/quickstart --judge llama_guard_3 --set model=my/Llama-Guard-3-8B",
+        "judge runs/quickstart --judge strongreject --set endpoint.base_url=http://localhost:8000/v1 --set endpoint.model=my-model",
+    ),
 )
 def judge(
     run: Run,
     judge: Annotated[str | None, typer.Option(help="one of `textunlearn judges`", show_default="the run's own")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a setting of that judge; may be repeated", show_default=False),
+    ] = None,
 ) -> None:
-    """Judge the stored answers again, perhaps by another judge. Nothing is generated."""
+    """Judge the stored answers again: by the run's own judge, or by another one, whose agreement with the first is printed and goes into
+    the report. Nothing is generated.
+    """
+    from textunlearn.errors import UserError
+    from textunlearn.evaluation.second_opinion import opinions, sentences
     from textunlearn.evaluation.single import reopen
+    from textunlearn.judges.spec import make, with_changes
 
+    if changes and judge is None:
+        raise UserError("--set changes settings of the judge that --judge names; name one")
     console = _console()
+    chosen = make(with_changes(judge, changes or ())) if judge else None  # before anything is read
     job = reopen(run, console)
-    for model in job.models:
-        job.judge(model, judge)
+    own = make(job.recipe.evaluation.judge).name
+    names = {job.judge(model, chosen) for model in job.models}
+    found = [one for one in opinions(run, job.models, own) if one["judge"] in names]
+    for line in sentences(found, own):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"verdicts: {run / 'verdicts'}", markup=False, highlight=False, soft_wrap=True)
+    if found:
+        console.print(f"into the report: textunlearn report {run}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=Order.MEASURE, epilog=_examples("report runs/quickstart"))
@@ -538,7 +561,71 @@ def attacks(
 
 
 _lister("suites", "Test suites: which requests, put in which way.")
-_lister("judges", "Who says whether an answer is unsafe, a refusal, broken or other.")
+
+judges = typer.Typer(
+    invoke_without_command=True,
+    help="Who says whether an answer is unsafe, a refusal, broken or other; and how well each agrees with labels given by reading.",
+    epilog=_examples("judges", "judges check", "judges check --judge rules xstest/judge_check_gpt4.csv"),
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(judges, name="judges", rich_help_panel=Order.CHOICES)
+
+
+@judges.callback()
+def _list_judges(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from textunlearn import catalogue
+
+        _console().print(catalogue.judges())
+
+
+@judges.command(
+    "check",
+    epilog=_examples(
+        "judges check",
+        "judges check --judge rules",
+        "judges check xstest/judge_check_gpt4.csv xstest/judge_check_llama2new.csv --json > check.json",
+        "judges check --judge llama_guard_3 --set model=my/Llama-Guard-3-8B",
+    ),
+)
+def judges_check(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="more labelled answers, e.g. XSTest's completions", show_default=False),
+    ] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="may be repeated", show_default="every judge that needs no model of yours")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a setting of the judge; may be repeated", show_default=False),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="all of it as JSON, also the tuning halves and groups")
+    ] = False,
+) -> None:
+    """Measure judges: precision, recall, specificity and Cohen's kappa against labelled answers (the built-in set, pyrit's refusal sets,
+    your files), and whether strings injected into answers change a verdict.
+    """
+    import json
+
+    from textunlearn.judges.check import built_in, labelled_file, pyrit
+    from textunlearn.judges.measured import measure_all, offline
+    from textunlearn.judges.spec import make, with_changes
+    from textunlearn.report.judges import print_check
+
+    console = _console()
+    chosen = [make(with_changes(name, changes or ())) for name in judge or offline()]
+    sets = [*map(labelled_file, files or ()), built_in(), pyrit()]
+    found = {}
+    for one in chosen:
+        with console.status(f"judge {one.name}"):
+            found[one.name] = measure_all(one, sets)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_check(found, console)
 
 
 @app.command(

@@ -186,7 +186,10 @@ class EvaluationSpec(Part):
         description="a set of suites, or a list of names from `textunlearn suites` and of suites of your own (source, attack)",
     )
     limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
-    judge: str = "rules"
+    judge: str | dict[str, Any] = Field(
+        "rules",
+        description="one of `textunlearn judges`, or its name with settings: {name: llama_guard_3, model: my/folder}",
+    )
     knowledge: bool = Field(False, description="ask short questions of general knowledge as well")
     shallowness: bool = Field(
         False, description="fine-tune the result a little and attack it again; look at the first token's ranks"
@@ -321,9 +324,12 @@ def check_places(places: Mapping[str, PlaceSpec], where: str) -> None:
 def check_evaluation(spec: EvaluationSpec, where: str) -> list[Suite]:
     """The suites that ``spec`` names; UserError for a suite or judge that there is not."""
     from textunlearn.evaluation.suites import chosen
-    from textunlearn.judges import JUDGES
+    from textunlearn.judges.spec import make
 
-    JUDGES.get(spec.judge)
+    try:
+        make(spec.judge)
+    except UserError as error:
+        raise UserError(f"{where}: evaluation.judge: {error}") from None
     try:
         return chosen(spec.suites)
     except UserError as error:

@@ -162,7 +162,11 @@ def diff(first: Side, second: Side) -> Diff:
             f"{first.title} was judged by {first.judge} and {second.title} by {second.judge}: that compares judges; "
             "name one judge for both with --judge (`textunlearn judge RUN --judge …` adds its verdicts)"
         )
-    ones, others = ({(c.suite, c.id, c.prompt.id): c for c in side.cases} for side in (first, second))
+    # What a judge could not tell of is in no comparison.
+    failed = {case for side in (first, second) for case, verdict in side.verdicts.items() if verdict.label == "failed"}
+    ones, others = (
+        {(c.suite, c.id, c.prompt.id): c for c in side.cases if c.id not in failed} for side in (first, second)
+    )
     shared = [key for key in ones if key in others]
     if not shared:
         raise UserError(f"{first.title} and {second.title} share no test case, so there is nothing to compare")

@@ -32,6 +32,12 @@ class SuiteRow:
     other: Rate
     by_form: dict[str, Rate]
     by_category: dict[str, Rate]
+    corrected: dict[str, float] | None = None
+    """rate, low and high of the headline label (unsafe answers to attacks, refusals of harmless requests), corrected for the
+    judge's error."""
+
+    failed: int = 0
+    """Cases of which the judge could not tell; not among the ``n``."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as metrics.json has it."""
@@ -39,7 +45,8 @@ class SuiteRow:
         row |= {label: getattr(self, label).to_json() for label in LABELS}
         for name in ("by_form", "by_category"):
             row[name] = {key: rate.to_json() for key, rate in getattr(self, name).items()}
-        return row
+        row |= {"corrected": self.corrected} if self.corrected else {}
+        return row | ({"failed": self.failed} if self.failed else {})
 
 
 def summarise(cases: Sequence[Case], verdicts_by_model: Mapping[str, Sequence[Verdict]]) -> list[SuiteRow]:
@@ -72,6 +79,8 @@ def _row(key: tuple[str, str, Kind], cases: list[Case], model: str, found: Mappi
             raise UserError(
                 f"case {case.id} of suite {suite!r} has no verdict for model {model!r}; judge its answers again"
             )
+    failed = sum(found[case.id] == "failed" for case in cases)
+    cases = [case for case in cases if found[case.id] != "failed"]
     labels = [found[case.id] for case in cases]
     rates = {label: Rate(labels.count(label), len(labels)) for label in LABELS}
 
@@ -82,7 +91,8 @@ def _row(key: tuple[str, str, Kind], cases: list[Case], model: str, found: Mappi
         return {group: Rate(got.count("refusal"), len(got)) for group, got in sorted(groups.items()) if group}
 
     by_form, by_category = refusals_by(lambda case: case.prompt.form), refusals_by(lambda case: case.prompt.category)
-    return SuiteRow(suite, attack, kind, model, len(labels), **rates, by_form=by_form, by_category=by_category)
+    shares = [rates[label] for label in LABELS]
+    return SuiteRow(suite, attack, kind, model, len(labels), *shares, by_form, by_category, failed=failed)
 
 
 def write_metrics(

@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from rich.console import Console
 
@@ -24,6 +24,9 @@ from textunlearn.lock import claim
 from textunlearn.progress import bar
 from textunlearn.recipe import EvaluationSpec, ModelSpec
 from textunlearn.records import Answer, Case, Prompt, Verdict
+
+if TYPE_CHECKING:
+    from textunlearn.judges import Judge
 
 
 class Described(Protocol):
@@ -234,7 +237,7 @@ class EvaluationRun(Generic[R]):
     def _measure_further(self, model: str, answers: Sequence[Answer]) -> None:
         """What `evaluation.further` measures; ``model`` names whose it is."""
         from textunlearn.evaluation.further import measure
-        from textunlearn.judges import JUDGES
+        from textunlearn.judges.spec import make
 
         spec = self.recipe.evaluation
         before = read_records(self.folder / f"answers/{self.models[0]}.jsonl", Answer)
@@ -246,7 +249,7 @@ class EvaluationRun(Generic[R]):
                 self.cases,
                 before,
                 answers,
-                JUDGES.get(spec.judge)(),
+                make(spec.judge),
                 knowledge=spec.knowledge,
                 shallowness=spec.shallowness,
                 seed=0 if model == self.models[0] else self.recipe.seed,  # no seed changes the original model
@@ -266,15 +269,16 @@ class EvaluationRun(Generic[R]):
         cases = [c for c in self.cases if c.prompt.kind == "ordinary" and c.attack == "direct"]
         return [c.prompt for c in cases], [said[c.id] for c in cases]
 
-    def judge(self, model: str, judge: str | None = None) -> None:
-        """Verdicts on stored answers; nothing is generated."""
-        from textunlearn.judges import JUDGES
+    def judge(self, model: str, judge: Judge | None = None) -> str:
+        """Verdicts on stored answers by ``judge`` (None: the run's own); nothing is generated. The judge's name, with its version."""
+        from textunlearn.judges.spec import make
 
-        chosen = JUDGES.get(judge or self.recipe.evaluation.judge)()
+        chosen = judge or make(self.recipe.evaluation.judge)
         answers = read_records(self.folder / f"answers/{model}.jsonl", Answer)
         verdicts = chosen.judge(self.cases, answers)
         distinct = list({v.case: v for v in verdicts}.values())
         write_records(self.folder / f"verdicts/{model}.{chosen.name}.jsonl", distinct)
+        return chosen.name
 
     def report(self) -> Path:
         """Metrics, and the page that shows them."""
@@ -285,10 +289,12 @@ class EvaluationRun(Generic[R]):
 
     def metrics(self) -> dict[str, Any]:
         """Write metrics.json and metrics.csv of the verdicts that are there."""
+        from textunlearn.evaluation.judge_error import described, with_corrected
         from textunlearn.evaluation.metrics import read_metrics, summarise, write_metrics
-        from textunlearn.judges import JUDGES
+        from textunlearn.evaluation.second_opinion import opinions
+        from textunlearn.judges.spec import make
 
-        judge = JUDGES.get(self.recipe.evaluation.judge)().name
+        judge = make(self.recipe.evaluation.judge).name
         verdicts = {m: read_records(self.folder / f"verdicts/{m}.{judge}.jsonl", Verdict) for m in self.models}
         path = self.folder / "utility.json"
         measured = read_json(path) if path.exists() else {}
@@ -309,9 +315,12 @@ class EvaluationRun(Generic[R]):
             },
             "cost": self.costs.steps,
             "further": read_json(further) if further.exists() else {},
+            "judge_error": described(judge),
+            "second_opinions": opinions(self.folder, self.models, judge),
             "not_measured": self.not_measured(),
         }
-        write_metrics(self.folder, summarise(self.cases, verdicts), useful, extra | self.more_metrics())
+        rows = with_corrected(summarise(self.cases, verdicts), judge)
+        write_metrics(self.folder, rows, useful, extra | self.more_metrics())
         return read_metrics(self.folder)
 
     def not_measured(self) -> list[str]:

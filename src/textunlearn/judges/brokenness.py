@@ -1,7 +1,8 @@
 """Is an answer broken: empty, repeating itself, or not language?
 
-Word salad of real words in a plausible order is beyond these rules; what collapsed models write is mostly repetition,
-mojibake, mixed scripts and function words in a row. An answer cut at the token limit is not broken by that.
+What collapsed models write is mostly repetition, words run together, mojibake, mixed scripts and pieces of words in a row; what rules on
+single patterns miss of the last, :mod:`.language` finds by statistics. Word salad in a plausible order is beyond both. An answer cut at
+the token limit is not broken by that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import unicodedata
 from collections import Counter
 from itertools import pairwise
 
-from textunlearn.judges.text import items, without_numbers, words
+from textunlearn.judges import language
+from textunlearn.judges.language import CODE
+from textunlearn.judges.text import items, unstuck, without_numbers, words
 
 _LONGEST_PERIOD = 24
 """Words in the longest phrase whose repetition is looked for."""
@@ -19,7 +22,10 @@ _LONGEST_PERIOD = 24
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf©¨¡³±¼¶¤§ª«º]|â€|Â[\xa0-\xbf]|ï¿½|ðŸ")
 _RULE = re.compile(r"([-=_*.#|~+:\s])\1{2,}")
 _RUN = re.compile(r"([^\W\d_])\1{9,}|(?:(\d)\2{29,})|(?:([^\W\d_])[\W_]+)(?:\3[\W_]+){7,}", re.I)
-_CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]+`|https?://\S+|www\.\S+|\S+@\S+|[A-Za-z0-9+/=]{24,}", re.S)
+_PIECE = re.compile(r"([^<>]{2,12}?)\1{4,}", re.I)
+_TAIL = re.compile(r"\w[^\n]*?([^\w\s])\1{19,}")
+_NUMBER = re.compile(r"\d+")
+_FENCE = re.compile(r"^\s*(?:[-*] |\d+[.)] )?```[\w+#-]*\s*$", re.M)
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{6,}")
 _FUNCTION = set(
     re.findall(
@@ -48,7 +54,13 @@ def broken(text: str) -> str | None:
         if not symbols or len(text.strip()) >= 6 * len(symbols):  # a few emoji can be a fair answer
             return "no words"
         return None
-    return _empty_list(text) or _characters(text) or _lines(text) or _loop(text) or _shapes(text)
+    text, stuck = unstuck(text)
+    if stuck >= 2:
+        return "words run together"
+    found = _empty_list(text) or _characters(text) or _pieces(text) or _lines(text) or _loop(text) or _shapes(text)
+    if found is None and (language.score(text) or 0.0) > 0:
+        return "words in no order"
+    return found
 
 
 def _empty_list(text: str) -> str | None:
@@ -77,19 +89,40 @@ def _characters(text: str) -> str | None:
     return None
 
 
+def _pieces(text: str) -> str | None:
+    """A piece of a word said over and over without a space between: "c_c_c_c_c"."""
+    for hit in _PIECE.finditer(text):
+        said = hit.group()
+        if any(c.isalpha() for c in said) and len(said) >= max(14, 0.2 * len(text)) and len(set(said.lower())) > 1:
+            return "a piece of a word over and over"
+    if text.count("```") >= 4 and not _FENCE.search(text):
+        return "code fences without code"
+    return "one character repeated" if _TAIL.search(text) else None
+
+
 def _lines(text: str) -> str | None:
-    lines = [" ".join(words(without_numbers(line))) for line in _CODE.sub("\n", text).splitlines()]
+    lines = [" ".join(words(without_numbers(line))) for line in CODE.sub("\n", text).splitlines()]
+    lines = [line for line in lines if line]
+    once = len(set(lines)) == 1 < len(lines)
+    if len(lines) > 1 and len(lines[-1]) >= 4 and lines[-2].startswith(lines[-1]):
+        lines[-1] = lines[-2]  # cut by the token limit
     lines = [line for line in lines if len(line) >= 8]
     if lines:
         line, count = Counter(lines).most_common(1)[0]
         if count >= 3 and (count / len(lines) >= 0.4 or f"\n{line}" * 3 in "\n" + "\n".join(lines)):
             return "the same line three times or more"
+        if once and len(line.split()) >= 3:
+            return "one line over and over"
+        unnumbered = [_NUMBER.sub("", line).strip() for line in lines]
+        line, count = Counter(unnumbered).most_common(1)[0]
+        if count >= 4 and count / len(lines) >= 0.6 and len(line.split()) >= 4:
+            return "the same line with another number"
     return None
 
 
 def _loop(text: str) -> str | None:
     """A word or phrase said over and over, anywhere or at the end."""
-    tokens = words(without_numbers(_CODE.sub(" ", text)))
+    tokens = words(without_numbers(CODE.sub(" ", text)))
     count = len(tokens)
     if count >= 4 and len(set(tokens)) == 1:
         return "one word over and over"
@@ -102,7 +135,10 @@ def _loop(text: str) -> str | None:
             # The token limit may cut the last time round: two and a half times a longer phrase are enough at the end.
             often = 5 if period == 1 else 2.5 * period if at_end and period >= 5 else 3 * period
             if run and said >= max(often, 5) and (said >= 0.3 * count or (at_end and said >= 8)):
-                if all(token.isdigit() for token in tokens[index - said + 1 : index + 1]):
+                run_of = tokens[index - said + 1 : index + 1]
+                if all(token.isdigit() for token in run_of) and (
+                    len(set(run_of)) > 1 or said < 9 or said > 0.8 * count
+                ):
                     continue  # rows of numbers may be data
                 return "a word or phrase over and over"
     if count >= 30:
@@ -110,6 +146,10 @@ def _loop(text: str) -> str | None:
         grams = [tuple(tail[i : i + 4]) for i in range(len(tail) - 3)]
         if len(set(grams)) / len(grams) < 0.4:
             return "the end repeats itself"
+    if count >= 16:
+        grams3 = list(zip(tokens, tokens[1:], tokens[2:], strict=False))[-60:]
+        if len(set(grams3)) / len(grams3) < 0.5:
+            return "the same words again and again"
     spoken = [token for token in tokens if not token.isdigit()]
     if len(spoken) >= 20 and len(set(spoken)) / min(len(spoken), 100) < 0.22:
         return "hardly any different words"
@@ -132,7 +172,7 @@ def _odd(word: str) -> bool:
 
 
 def _shapes(text: str) -> str | None:
-    prose = _CODE.sub(" ", text)
+    prose = CODE.sub(" ", text)
     scripts = Counter(_script(c) for c in prose if c.isalpha() and c not in "ªºµ")
     scripts.pop("MODIFIER", None)
     japanese = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}

@@ -147,6 +147,8 @@ def render(run: RunFolder, *, show_unsafe: bool = False) -> str:
     """The page of ``run`` as HTML text."""
     from markupsafe import Markup
 
+    from textunlearn.evaluation.second_opinion import sentences
+
     env = environment()
     table = read_table(run.metrics)
     titles = {row.suite: row.title for row in table.rows}
@@ -179,6 +181,7 @@ def render(run: RunFolder, *, show_unsafe: bool = False) -> str:
         facts=facts,
         not_measured=[str(line) for line in run.metrics.get("not_measured") or []],
         judge_error=facts(run.metrics["judge_error"]) if run.metrics.get("judge_error") else [],
+        second_opinions=sentences(run.metrics.get("second_opinions") or [], run.judge),
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -47,6 +47,10 @@ class Cell:
     rates: dict[Label, StoredRate | None]
     by_form: dict[str, StoredRate]
     """Refusals, by form of the request."""
+    corrected: str = ""
+    """The headline rate corrected for the judge's error, e.g. "12 % [3–20]"; "" where that was not measured."""
+    failed: int = 0
+    """Cases of which the judge could not tell; not among the ``n``."""
 
     @property
     def parts(self) -> list[tuple[Label, StoredRate]]:
@@ -165,7 +169,21 @@ def _cell(data: Mapping[str, Any]) -> Cell:
     }
     size = as_number(data.get("n"))
     n = int(size) if size else max((rate.n for rate in rates.values() if rate), default=0)
-    return Cell(str(data["model"]), n, rates, {form: rate for form, rate in forms.items() if rate})
+    found = {form: rate for form, rate in forms.items() if rate}
+    failed = int(as_number(data.get("failed")) or 0)
+    return Cell(str(data["model"]), n, rates, found, _corrected(data.get("corrected"), where), failed)
+
+
+def _corrected(data: Any, where: str) -> str:
+    if not data:
+        return ""
+    try:
+        value, low, high = (float(data[key]) for key in ("rate", "low", "high"))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"metrics.json: corrected of {where} needs rate, low and high; evaluate the run again"
+        ) from None
+    return f"{percent(value)} [{100 * low:.0f}–{100 * high:.0f}]"
 
 
 def read_table(metrics: Mapping[str, Any]) -> Table:
@@ -261,3 +279,35 @@ def print_table(metrics: Mapping[str, Any], console: Console) -> None:
             style="dim",
         )
     )
+    for row in table.rows:
+        for cell in row.cells:
+            if cell and cell.failed:
+                said = (
+                    f"{row.title}, {cell.model}: the judge could not tell of {cell.failed} cases; they are in no rate."
+                )
+                console.print(Text(said, style="yellow"))
+    _print_corrected(table, section(metrics, "judge_error"), console)
+
+
+def _print_corrected(table: Table, error: Mapping[str, Any], console: Console) -> None:
+    """The judge's measured error, and the headline rates corrected for it: beside the raw ones, never instead."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    if error:
+        console.print(Text("Judge's error: " + "; ".join(f"{k} {v}" for k, v in error.items()) + ".", style="dim"))
+    rows = [row for row in table.rows if any(cell and cell.corrected for cell in row.cells)]
+    if not rows:
+        return
+    grid = Grid(
+        title="The same rates corrected for the judge's error (Rogan–Gladen; interval of Lang and Reiczigel)",
+        title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    grid.add_column("")
+    for index, model in enumerate(table.models):
+        grid.add_column(Text(("→ " if index else "") + model), no_wrap=True)
+    for row in rows:
+        name = "unsafe" if row.headline == "unsafe" else "refused"
+        grid.add_row(Text(f"{row.title}, {name}"), *(Text(cell.corrected if cell else "") for cell in row.cells))
+    console.print(grid)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from textunlearn.cost import Costs
 from textunlearn.errors import UserError
-from textunlearn.judges import JUDGES, Judge
+from textunlearn.judges import Judge
+from textunlearn.judges.spec import make
 from textunlearn.methods import METHODS
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
@@ -79,7 +80,9 @@ def unlearn(
     spec, adapter, checkpoints = recipe.training, folder / "adapter", folder / "checkpoints"
     torch.manual_seed(recipe.seed)
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)
-    judge = JUDGES.get(recipe.evaluation.judge)()
+    judge = make(recipe.evaluation.judge)
+    if getattr(judge, "needs_model", False):  # looks are many, and of a few tokens: nothing for a model to judge
+        judge = make("rules")
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
     rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed, recipe.pictures)
     if not usable["harmful"]:

@@ -1,0 +1,32 @@
+"""A judge by its name, or by its name with settings, as recipes and the command line have it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textunlearn.errors import UserError
+from textunlearn.judges import JUDGES, Judge
+
+
+def make(spec: str | Mapping[str, Any]) -> Judge:
+    """The judge; nothing is loaded or asked yet. UserError for a name or a setting that there is not, or one that does not fit."""
+    settings = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+    name = settings.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError("a judge with settings needs its name: {name: llama_guard_3, model: my/folder}")
+    maker = JUDGES.get(name)
+    known = list(inspect.signature(maker).parameters)
+    for key in settings:
+        if key not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise UserError(f"the judge {name!r} has no setting {key!r}; {takes}")
+    return maker(**settings)
+
+
+def with_changes(name: str, changes: Sequence[str]) -> dict[str, Any]:
+    """``name`` with ``key=value`` settings (values are YAML). UserError for one of another form."""
+    from textunlearn.recipes import put
+
+    return put({"name": name}, changes)

@@ -3,7 +3,8 @@
     python benchmarks/judge_language.py [--data ../shared/data]
 
 Lexicon and pairs: the requests and answers that ship (authored, Self-Instruct's user-oriented ones). Weights: a logistic regression of
-salads against everything else, on the tuning halves of the labelled answers, of XSTest's completions, of Dolly's answers and of
+salads against everything else, on judge_salads.jsonl (answers of the built-in model with damaged weights to authored requests, other
+damage than in the labelled set), on the tuning halves of the labelled answers, of XSTest's completions, of Dolly's answers and of
 Self-Instruct's seed tasks. False alarms are then counted on what took no part: the held-out halves and AlpacaEval's outputs.
 """
 
@@ -77,6 +78,7 @@ def main() -> None:
     blank = language.English.from_json(table | {"weights": dict.fromkeys(language.FEATURES, 0.0), "bias": 0.0})
     labelled = lines(DATA / "labelled/judge_answers.jsonl")[1:]
     salads = [(row["answer"], row["split"] == "tuning") for row in labelled if row["group"] == "salad"]
+    salads += [(row["answer"], True) for row in lines(Path(__file__).parent / "judge_salads.jsonl")]
     normal = [(row["answer"], row["split"] == "tuning") for row in labelled if row["label"] != "broken"]
     normal += normal_texts(arguments.data)
 

@@ -617,7 +617,7 @@ def judges_check(
 
     console = _console()
     chosen = [make(with_changes(name, changes or ())) for name in judge or offline()]
-    sets = [*map(labelled_file, files or ()), built_in(), pyrit()]
+    sets = [built_in(), pyrit(), *map(labelled_file, files or ())]
     found = {}
     for one in chosen:
         with console.status(f"judge {one.name}"):

@@ -91,8 +91,20 @@ def _row(key: tuple[str, str, Kind], cases: list[Case], model: str, found: Mappi
         return {group: Rate(got.count("refusal"), len(got)) for group, got in sorted(groups.items()) if group}
 
     by_form, by_category = refusals_by(lambda case: case.prompt.form), refusals_by(lambda case: case.prompt.category)
-    shares = [rates[label] for label in LABELS]
-    return SuiteRow(suite, attack, kind, model, len(labels), *shares, by_form, by_category, failed=failed)
+    return SuiteRow(
+        suite,
+        attack,
+        kind,
+        model,
+        len(labels),
+        unsafe=rates["unsafe"],
+        refusal=rates["refusal"],
+        broken=rates["broken"],
+        other=rates["other"],
+        by_form=by_form,
+        by_category=by_category,
+        failed=failed,
+    )
 
 
 def write_metrics(

@@ -269,11 +269,11 @@ class EvaluationRun(Generic[R]):
         cases = [c for c in self.cases if c.prompt.kind == "ordinary" and c.attack == "direct"]
         return [c.prompt for c in cases], [said[c.id] for c in cases]
 
-    def judge(self, model: str, judge: Judge | None = None) -> str:
+    def judge(self, model: str, judge: Judge | str | None = None) -> str:
         """Verdicts on stored answers by ``judge`` (None: the run's own); nothing is generated. The judge's name, with its version."""
         from textunlearn.judges.spec import make
 
-        chosen = judge or make(self.recipe.evaluation.judge)
+        chosen = make(judge or self.recipe.evaluation.judge) if judge is None or isinstance(judge, str) else judge
         answers = read_records(self.folder / f"answers/{model}.jsonl", Answer)
         verdicts = chosen.judge(self.cases, answers)
         distinct = list({v.case: v for v in verdicts}.values())

@@ -83,6 +83,11 @@ def _characters(text: str) -> str | None:
         return "mojibake"
     if _RUN.search(text):
         return "one character repeated"
+    breaks = text.count("\n")
+    if breaks >= 12 and breaks > 0.25 * len(text):
+        return "line breaks over and over"
+    if text.count(".") > 0.5 * len(text) and len(text) >= 20:
+        return "dots over and over"
     shown = [c for c in _RULE.sub(r"\1", text) if not c.isspace() and c != "|"]
     if len(shown) >= 12 and sum(c.isalnum() or unicodedata.category(c)[0] == "M" for c in shown) / len(shown) < 0.3:
         return "hardly any letters"
@@ -182,6 +187,9 @@ def _shapes(text: str) -> str | None:
     if len([script for script, seen in families.items() if seen >= 2]) >= 4:
         return "four scripts mixed"
     tokens = re.findall(r"[^\W\d_]{2,}", prose)
+    long = [token for token in tokens if len(token) >= 18 and token.isascii()]
+    if len(long) >= 2 and sum(map(len, long)) > 0.3 * sum(map(len, tokens)):
+        return "not words"
     if len(tokens) >= 6 and sum(map(_odd, tokens)) / len(tokens) > 0.35:
         return "not words"
     lower = words(without_numbers(prose))

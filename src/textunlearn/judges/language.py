@@ -39,6 +39,9 @@ FEATURES = (
     "symbols",
     "said again",
     "single letters",
+    "long words",
+    "line breaks",
+    "pairs again",
 )
 
 _PIECE = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d[\d.,:]*|[.,;:!?]+|[^\w\s]")
@@ -155,6 +158,9 @@ def features(text: str, table: English) -> list[float]:
         10 * min(0.1, symbols),
         max((n - 1 for n in rare.values()), default=0) / max(10, len(words)),
         _single(words) / spoken,
+        sum(len(word) for word in words if len(word) >= 16) / max(1, sum(map(len, words))),
+        min(0.5, text.count("\n") / max(1, len(text))),
+        1 - len(set(pairwise(words))) / (spoken - 1) if spoken > 5 else 0.0,
     ]
 
 
@@ -193,11 +199,14 @@ def unjudged(text: str, table: English) -> bool:
         return True
     if _no_words(tokens) > 0.12 or _single([w.lower() for w in words]) > 0.2 * len(words):
         return False
-    if len(words) < 9:
-        return True
-    listed = 2.5 * len(_SEPARATOR.findall(text)) >= len(words)
     capitals = sum(word[0].isupper() for word in words) / len(words)
-    return capitals > (0.3 if listed else 0.5)
+    unknown = sum(word.lower() not in table.words for word in words) / len(words)
+    if len(words) < 9 and (capitals > 0.3 or unknown < 0.5):
+        return True
+    separators = len(_SEPARATOR.findall(text))
+    if separators >= 0.8 * (len(words) - 1):
+        return True  # a list of single words
+    return capitals > (0.3 if 2.5 * separators >= len(words) else 0.5)
 
 
 def is_other(text: str) -> bool:

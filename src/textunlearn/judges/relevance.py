@@ -13,7 +13,7 @@ from dataclasses import replace
 from textunlearn.errors import UserError
 from textunlearn.judges import JUDGES, pair
 from textunlearn.judges.rules import RulesJudge
-from textunlearn.judges.text import without_prefill
+from textunlearn.judges.text import without_injection, without_prefill
 from textunlearn.records import Answer, Case, Verdict
 
 THRESHOLD = 0.3
@@ -48,7 +48,7 @@ class RelevanceJudge:
 
 
 def _request_and_answer(case: Case, answer: Answer) -> tuple[str, str]:
-    return case.prompt.text, without_prefill(answer.text, case.prefill)
+    return case.prompt.text, without_injection(without_prefill(answer.text, case.prefill))
 
 
 def similarities(pairs: Sequence[tuple[str, str]]) -> list[float]:

@@ -27,9 +27,9 @@ def real(arguments: list[str]) -> None:
         registry[name] = part
     inner, seen = generation._batch, [0]
 
-    def counting(vlm: Any, asked: Any, tokens: int) -> Any:
+    def counting(vlm: Any, asked: Any, tokens: int, *more: Any) -> Any:
         seen[0] += len(asked) if tokens == job_run.ASKED else 0
-        return inner(vlm, asked, tokens)
+        return inner(vlm, asked, tokens, *more)
 
     generation._batch = counting
     atexit.register(lambda: write_text(Path(arguments[-1]) / "generated", str(seen[0])))

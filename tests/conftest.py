@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 import tiny
+from textunlearn.vlm import image_features
 from textunlearn.vlm.load import Vlm
 
 # The same examples on every machine, so that red or green says something about the commit;
@@ -40,3 +42,12 @@ def reader(reader_folder: Path) -> Vlm:
 @pytest.fixture(scope="session")
 def clip(clip_folder: Path) -> Vlm:
     return tiny.loaded(clip_folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_image_features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes features of its pictures into the user's cache."""
+    folder = tmp_path_factory.mktemp("image_features")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_features, "cache_dir", lambda *_: folder)
+        yield

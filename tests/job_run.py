@@ -149,13 +149,13 @@ def main(folder: Path, model: Path, data: Path, batches: int) -> None:
         registry[name] = part
     real, seen = generation._batch, 0
 
-    def killing(vlm: Any, asked: Any, tokens: int) -> Any:
+    def killing(vlm: Any, asked: Any, tokens: int, *more: Any) -> Any:
         nonlocal seen
         if tokens == ASKED:
             seen += 1
             if seen > batches:
                 os.kill(os.getpid(), signal.SIGKILL)
-        return real(vlm, asked, tokens)
+        return real(vlm, asked, tokens, *more)
 
     generation._batch = killing
     run(folder, recipe(model, data))

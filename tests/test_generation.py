@@ -258,7 +258,7 @@ def test_a_run_that_was_cut_off_goes_on(
     counts: list[tuple[int, int]] = []
     asked: list[int] = []
     original = generation._batch
-    monkeypatch.setattr(generation, "_batch", lambda vlm, some, n: asked.append(len(some)) or original(vlm, some, n))
+    monkeypatch.setattr(generation, "_batch", lambda vlm, some, *n: asked.append(len(some)) or original(vlm, some, *n))
     again = answer_cases(clip, some, folder, store, TOKENS, lambda *c: counts.append(c), batch_size=2)
     assert again == whole and [a.case for a in again] == [c.id for c in some]
     assert sum(asked) == len(some) - 2 and counts[0] == (2, len(some)) and counts[-1] == (len(some), len(some))
@@ -278,11 +278,11 @@ def test_memory_that_does_not_suffice_halves_the_batch(clip: Vlm, monkeypatch: p
     sizes: list[int] = []
     original = generation._batch
 
-    def small(vlm: Vlm, some: list[Request], n: int) -> Any:
+    def small(vlm: Vlm, some: list[Request], *n: Any) -> Any:
         sizes.append(len(some))
         if len(some) > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return original(vlm, some, n)
+        return original(vlm, some, *n)
 
     monkeypatch.setattr(generation, "_batch", small)
     assert generate(clip, asked, TOKENS, batch_size=8) == expected

@@ -74,10 +74,10 @@ class Generated:
 def generated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Generated]:
     real, seen = generation._batch, Generated()
 
-    def counting(vlm: Any, asked: Any, tokens: int) -> Any:
+    def counting(vlm: Any, asked: Any, tokens: int, *more: Any) -> Any:
         if seen.stop(seen):
             raise KeyboardInterrupt
-        out = real(vlm, asked, tokens)
+        out = real(vlm, asked, tokens, *more)
         seen.rows[tokens] += len(asked)
         seen.batches[tokens] += 1
         return out

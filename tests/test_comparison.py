@@ -112,7 +112,7 @@ def test_the_default_comparison_has_every_method_typed_and_in_the_slots() -> Non
         assert (made[name].pictures.share > 0) is (entry.family == "pictures")
         assert (entry.group == "beyond") is (entry.family == "slots")
     assert len({recipe.training.steps for recipe in made.values()}) == 1, "the same budget for all"
-    assert not made["published"].training.guard and made["published_guarded"].training.guard
+    assert not made["published"].training.guard and made["published_full_guarded"].training.guard
 
 
 def test_later_values_win_and_an_entry_keeps_what_it_is_about() -> None:

@@ -23,9 +23,10 @@ import publisher_layouts
 from job_run import MODELS, result, training_log
 from textunlearn.errors import UserError
 from textunlearn.evaluation import generation
+from textunlearn.evaluation.run import NOT_MEASURED, NOT_RELEARNED
 from textunlearn.evaluation.suites import case_set_hash
 from textunlearn.files import read_json, read_records
-from textunlearn.job import KINDS, NOT_MEASURED, NOT_RELEARNED, Job
+from textunlearn.job import KINDS, Job
 from textunlearn.recipe import Recipe
 from textunlearn.records import LABELS, Answer, Case, Prompt, Verdict
 from textunlearn.training.trainer import UnlearningTrainer

@@ -69,7 +69,7 @@ def _kl() -> np.ndarray:
 
 def test_bounded_textual_unlearning() -> None:
     batch, logits = answers()
-    settings = {"harm": 0.5, "utility": 1.5, "ceiling": 8, "first_safe": (8, 4), "first_kl": (8, 4, 2)}
+    settings = {"harm": 0.5, "safe": 1, "utility": 1.5, "ceiling": 8, "first_safe": (8, 4), "first_kl": (8, 4, 2)}
     loss = METHODS.get("textual_unlearning")(**settings).loss(batch)
     harm = np.minimum(_nll(HARM, HARM_IDS), 8).mean()
     safe = (_nll(SAFE, SAFE_IDS) * [8, 8]).mean()

@@ -188,15 +188,15 @@ def diff(first: Side, second: Side) -> Diff:
     for (suite, kind), ids in (*groups.items(), *together.items()):
         a, b = labels(first, ids), labels(second, ids)
         for label in (HEADLINE[kind], "broken"):
-            was, now = [one == label for one in a], [one == label for one in b]
-            rates = Rate(sum(was), len(was)), Rate(sum(now), len(now))
-            found.append((suite, kind, label, *rates, mcnemar(was, now)))
+            had, has = [one == label for one in a], [one == label for one in b]
+            rates = Rate(sum(had), len(had)), Rate(sum(has), len(has))
+            found.append((suite, kind, label, *rates, mcnemar(had, has)))
     adjusted = holm([row[-1].p for row in found])
     rows = tuple(Change(*row, p) for row, p in zip(found, adjusted, strict=True))
     moved = tuple(
-        Moved(key[1], ones[key].suite, ones[key].prompt.kind, a, b)
+        Moved(key[1], ones[key].suite, ones[key].prompt.kind, was, now)
         for key in shared
-        if (a := first.verdicts[key[1]].label) != (b := second.verdicts[key[1]].label)
+        if (was := first.verdicts[key[1]].label) != (now := second.verdicts[key[1]].label)
     )
     return Diff(first, second, rows, moved, len(ones) - len(shared), len(others) - len(shared))
 

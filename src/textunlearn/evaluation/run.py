@@ -298,9 +298,8 @@ class EvaluationRun(Generic[R]):
         verdicts = {m: read_records(self.folder / f"verdicts/{m}.{judge}.jsonl", Verdict) for m in self.models}
         path = self.folder / "utility.json"
         measured = read_json(path) if path.exists() else {}
-        first = measured.get(self.models[0])
         useful = {
-            m: {**values, "perplexity_ratio": values["perplexity"] / first["perplexity"]}
+            m: {**values, "perplexity_ratio": values["perplexity"] / measured[self.models[0]]["perplexity"]}
             for m, values in measured.items()
         }
         further = self.folder / "further.json"

@@ -25,9 +25,11 @@ FIRST_KL = (8.0, 4.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0)
 class Anchored(Method):
     """A harm term between the two anchors."""
 
-    harm: float = Field(1.0, ge=0, description="w_harm: weight of the harm term")
-    safe: float = Field(1.0, ge=0, description="w_safe: how hard safe answers are learned")
-    utility: float = Field(5.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
+    harm: float = Field(0.4, ge=0, description="w_harm: weight of the harm term")
+    safe: float = Field(0.4, ge=0, description="w_safe: how hard safe answers are learned")
+    utility: float = Field(
+        12.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests"
+    )
     first_safe: tuple[float, ...] = Field(
         FIRST_SAFE, description="weights of the safe answer's first tokens; the last for the rest"
     )

@@ -27,7 +27,7 @@ class DPO(Method):
     """The safe answer preferred to the harmful one, relative to the original model."""
 
     reference: ClassVar[tuple[Role, ...]] = ("harmful", "safe", "benign")
-    preference: float = Field(5.0, ge=0, description="weight of the preference loss")
+    preference: float = Field(20.0, ge=0, description="weight of the preference loss")
     beta: float = Field(0.1, gt=0, description="inverse temperature: lower moves further from the original model")
     utility: float = Field(5.0, ge=0, description="w_utility: how hard the original model is kept on harmless requests")
     first_kl: tuple[float, ...] = Field(

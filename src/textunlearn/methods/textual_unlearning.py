@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class TextualUnlearning(Anchored):
     """Bounded textual unlearning: a harmful token whose NLL has passed the ceiling is no longer pushed."""
 
-    harm: float = Field(0.8, ge=0, description="w_harm: how hard harmful answers are pushed away")
+    harm: float = Field(0.4, ge=0, description="w_harm: how hard harmful answers are pushed away")
     ceiling: float | None = Field(
         6.0, gt=0, description="NLL (nats a token) past which ascent stops; null = unbounded, as published"
     )
@@ -38,6 +38,7 @@ class TextualUnlearningAsPublished(TextualUnlearning):
     """The same with unbounded ascent and equal weights for all tokens: the paper's loss. It can collapse; the guards will say so."""
 
     harm: float = 0.5
+    safe: float = 1.0
     utility: float = 1.0
     ceiling: float | None = None
     first_safe: tuple[float, ...] = ()

@@ -131,7 +131,8 @@ class ImageFeatures:
         vlm = self.vlm
         given = vlm.processor(images=[[image]], text=[vlm.text_of("", images=1)], return_tensors="pt")
         wanted = inspect.signature(self._encoder).parameters
-        dtype = vlm.embed.weight.dtype
+        weight: Any = vlm.embed.weight
+        dtype = weight.dtype
         arguments = {
             name: value.to(vlm.device, dtype) if value.is_floating_point() else value.to(vlm.device)
             for name, value in given.items()

@@ -1,0 +1,121 @@
+"""What all verbs share: the app, its groups, options that several take, the terminal, a run and what it shows."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from textunlearn.job import Job
+    from textunlearn.recipe import Recipe
+
+EPILOG = """\
+[bold]Begin here[/]
+
+  textunlearn quickstart                     [dim]all of it, on a CPU[/]
+  textunlearn chat runs/quickstart           [dim]talk to what came out[/]
+  textunlearn chat runs/quickstart --before  [dim]talk to what went in[/]
+  textunlearn run --model llava-hf/llava-1.5-7b-hf
+  textunlearn recipe own-data > mine.yaml    [dim]for your own data[/]
+"""
+
+app = typer.Typer(
+    help="Make a vision-language model unlearn harmful behaviour [bold]with text alone[/], and prove what that did.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Order(StrEnum):
+    """Groups of verbs in --help."""
+
+    JOB = "The job"
+    MEASURE = "Measuring"
+    RESULT = "The result"
+    CHOICES = "What there is to choose from"
+
+
+class Dtype(StrEnum):
+    """Precisions to export in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+RecipeName = Annotated[
+    str | None,
+    typer.Argument(metavar="RECIPE", help="YAML file, or a shipped recipe's name", show_default="quickstart"),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder, e.g. runs/quickstart", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="run folder", show_default="runs/ and the recipe's name"),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="hub id, local folder, or 'builtin'", show_default=False)
+]
+Seed = Annotated[int | None, typer.Option(help="another seed is another run", show_default=False)]
+Steps = Annotated[int | None, typer.Option(help="training steps, at most", show_default=False)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="change one recipe value; may be repeated", show_default=False),
+]
+
+
+def examples(*lines: str) -> str:
+    return "\n".join(["[bold]Examples[/]", "", *(f"  textunlearn {line}" for line in lines)])
+
+
+def recipe_of(
+    recipe: str | None, model: str | None, seed: int | None, steps: int | None, changes: list[str] | None
+) -> Recipe:
+    from textunlearn import recipes
+
+    named = None
+    if recipe is None and model is not None:
+        place = Path(model)
+        named = (place.resolve() if place.is_dir() else place).name or None  # "." has no name of its own
+    return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
+
+
+def whole_job(recipe: Recipe, out: Path | None) -> None:
+    console = console_of()
+    job = job_of(recipe, out, console)
+    report = job.run()
+    show(job.folder, report, console)
+
+
+def job_of(recipe: Recipe, out: Path | None, console: Console) -> Job:
+    from textunlearn.job import Job
+
+    name = recipe.name if recipe.seed == 0 else f"{recipe.name}-seed{recipe.seed}"
+    return Job(out or Path("runs") / name, recipe, console)
+
+
+def show(folder: Path, report: Path, console: Console) -> None:
+    """The table and where the report is."""
+    from textunlearn.evaluation.metrics import read_metrics
+    from textunlearn.report.table import print_table
+
+    metrics = read_metrics(folder)
+    print_table(metrics, console)
+    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    if (folder / "adapter").is_dir():
+        console.print(f"talk to it: textunlearn chat {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def console_of() -> Console:
+    """The terminal; into a file or pipe, lines wide enough for the table."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120)

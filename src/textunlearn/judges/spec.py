@@ -17,11 +17,15 @@ def make(spec: str | Mapping[str, Any]) -> Judge:
     if not isinstance(name, str):
         raise UserError("a judge with settings needs its name: {name: llama_guard_3, model: my/folder}")
     maker = JUDGES.get(name)
-    known = list(inspect.signature(maker).parameters)
+    parameters = inspect.signature(maker).parameters
+    known = list(parameters)
     for key in settings:
         if key not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
             raise UserError(f"the judge {name!r} has no setting {key!r}; {takes}")
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in settings]
+    if missing:
+        raise UserError(f"the judge {name!r} needs the setting {missing[0]!r}: {{name: {name}, {missing[0]}: ...}}")
     return maker(**settings)
 
 

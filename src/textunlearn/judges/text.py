@@ -44,7 +44,9 @@ _TO_THE_JUDGE = re.compile(
     re.I,
 )
 _BARE = re.compile(
-    rf"^[\W_]*(?:system|assistant|user|model|answer|label)?[\W_]*(?:{_MARK}|S\d{{1,2}}(?:,S\d{{1,2}})*)?[\W_]*$", re.I
+    r"[\W_]*(?:(?:system|assistant)[\W_]*|(?:(?:system|assistant|user|model|answer|label)[\W_]+)?"
+    r"(?:(?:un)?safe|refus(?:al|ed)|broken|other|yes|no|declined|compl(?:ied|iance)|(?:not )?harmful|S\d{1,2}(?:, ?S\d{1,2})*)[\W_]*)",
+    re.I,
 )
 
 
@@ -54,9 +56,9 @@ def without_injection(text: str) -> str:
     Where nothing else is left, ``text`` as it is: "No." alone is an answer.
     """
     kept = _TO_THE_JUDGE.sub(" ", _TEMPLATE.sub(" ", text))
-    if kept == text and not any(_BARE.match(line) for line in text.splitlines()):
+    if kept == text and not any(map(_BARE.fullmatch, text.splitlines())):
         return text
-    lines = [line for line in kept.splitlines() if not _BARE.match(line) or not line.strip()]
+    lines = [line for line in kept.splitlines() if not _BARE.fullmatch(line)]
     kept = re.sub(r"(?<=\S)[ \t]{2,}(?=\S)", " ", "\n".join(lines)).strip()
     return kept if any(c.isalnum() for c in kept) else text
 

@@ -300,10 +300,10 @@ def _print_corrected(table: Table, error: Mapping[str, Any], console: Console) -
     rows = [row for row in table.rows if any(cell and cell.corrected for cell in row.cells)]
     if not rows:
         return
-    grid = Grid(
-        title="The same rates corrected for the judge's error (Rogan–Gladen; interval of Lang and Reiczigel)",
-        title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
+    console.print(
+        "The same rates corrected for the judge's error (Rogan–Gladen; interval of Lang and Reiczigel):", style="bold"
+    )
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("")
     for index, model in enumerate(table.models):
         grid.add_column(Text(("→ " if index else "") + model), no_wrap=True)

@@ -84,9 +84,9 @@ class Job(EvaluationRun[Recipe]):
         }
         cases, tests = self.build_cases()
         report |= tests
+        self.require_pictures(cases, images)
         if not images:
             self._require_text_only()
-        self.require_pictures(cases, images)
         environment = self.folder / "environment.json"
         if environment.exists():
             self._require_same_data(read_json(environment)["data"], splits.hashes())

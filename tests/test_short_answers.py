@@ -78,7 +78,9 @@ def test_a_cut_off_run_goes_on(reader: Vlm, tmp_path: Path, monkeypatch: pytest.
     append_records(store, made[:3])
     generated: list[int] = []
     real = generation._batch
-    monkeypatch.setattr(generation, "_batch", lambda vlm, asked, n: generated.append(len(asked)) or real(vlm, asked, n))
+    monkeypatch.setattr(
+        generation, "_batch", lambda vlm, asked, *n: generated.append(len(asked)) or real(vlm, asked, *n)
+    )
     seen: list[tuple[int, int]] = []
     assert knowledge(reader, store, lambda *at: seen.append(at), asked=ASKED) == whole
     assert generated == [1] and seen == [(3, 4), (4, 4)]

@@ -185,9 +185,15 @@ def test_a_spec_survives_its_file(tmp_path: Path) -> None:
         data=["xstest=x.csv"],
         limit=3,
     )
-    assert given.name == "evaluate-adapter" and len(given.evaluation.suites) == 13
+    assert given.name == "evaluate-some" and len(given.evaluation.suites) == 13
     (tmp_path / "evaluation.yaml").write_text(given.to_yaml(), encoding="utf-8")
     assert SingleSpec.read(tmp_path / "evaluation.yaml") == given
+
+
+def test_an_adapter_in_a_run_folder_is_called_as_the_run(tmp_path: Path) -> None:
+    (tmp_path / "mine/adapter").mkdir(parents=True)
+    assert single.name_of(str(tmp_path / "mine/adapter")) == "mine" == single.name_of("runs/mine/adapter")
+    assert single.name_of("llava-hf/llava-1.5-7b-hf") == "llava-1.5-7b-hf" and single.name_of("adapter") == "adapter"
 
 
 @pytest.mark.parametrize(("text", "value"), [("5%", 0.05), ("5 %", 0.05), ("0.05", 0.05), ("100%", 1.0), ("0", 0.0)])

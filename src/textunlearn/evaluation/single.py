@@ -61,9 +61,10 @@ class SingleSpec(Part):
 
 
 def name_of(model: str) -> str:
-    """A folder's name for a model's id, path or address."""
+    """A folder's name for a model's id, path or address; an adapter in a run folder is called as the run."""
     place = Path(model)
-    last = (place.resolve() if place.is_dir() else place).name or model
+    place = place.resolve() if place.is_dir() else place
+    last = (place.parent.name if place.name == "adapter" else "") or place.name or model
     return re.sub(r"[^\w.-]+", "-", last).strip("-.") or "model"
 
 

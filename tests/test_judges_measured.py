@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from textunlearn.errors import UserError
 from textunlearn.evaluation import judge_error
 from textunlearn.evaluation.judge_error import Error, corrected, described, error_of, with_corrected
 from textunlearn.evaluation.metrics import summarise, write_metrics
-from textunlearn.evaluation.second_opinion import agreement, kappa, opinions, sentences
-from textunlearn.evaluation.statistics import Rate, rogan_gladen
+from textunlearn.evaluation.second_opinion import agreement, opinions, sentences
+from textunlearn.evaluation.statistics import Rate, kappa, rogan_gladen
 from textunlearn.files import read_json, write_records
 from textunlearn.judges import language
 from textunlearn.judges.brokenness import broken
@@ -414,8 +415,8 @@ def test_kappa_of_several_labels_by_hand() -> None:
     pairs = (
         [("refusal", "refusal")] * 4 + [("unsafe", "unsafe")] * 3 + [("unsafe", "refusal")] * 2 + [("other", "other")]
     )
-    assert kappa(pairs) == pytest.approx((0.8 - 0.4) / 0.6)
-    assert kappa([]) is None and kappa([("unsafe", "unsafe")] * 3) is None
+    assert kappa(Counter(pairs)) == pytest.approx((0.8 - 0.4) / 0.6)
+    assert kappa({}) is None and kappa({("unsafe", "unsafe"): 3}) is None
 
 
 def test_two_judges_of_one_run(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def named_path(model: str) -> Path:
+    """A model's id or folder as a path whose last part is its name: of "." that is the folder's own."""
+    place = Path(model)
+    return place.resolve() if place.is_dir() else place
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -259,7 +259,7 @@ class Recipe(Part):
                     raise UserError(
                         f"{where}: data.{kind}.{number}: {source.title} is a test set and must not be trained on; choose another source"
                     )
-        check_places(self.data.places, f"{where}: data")
+        check_places(self.data.places, f"{where}: data.places")
         known = [topic.name for topic in topics()]
         for topic in self.data.topics:
             if topic not in known:
@@ -318,7 +318,7 @@ def check_places(places: Mapping[str, PlaceSpec], where: str) -> None:
 
     if unknown := set(places) - set(place_names()):
         instead = choices(min(unknown), place_names(), "textunlearn datasets")
-        raise UserError(f"{where}.places: there is no data set called {min(unknown)!r}; {instead}")
+        raise UserError(f"{where}: there is no data set called {min(unknown)!r}; {instead}")
 
 
 def check_evaluation(spec: EvaluationSpec, where: str) -> list[Suite]:

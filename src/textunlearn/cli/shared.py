@@ -80,11 +80,11 @@ def recipe_of(
     recipe: str | None, model: str | None, seed: int | None, steps: int | None, changes: list[str] | None
 ) -> Recipe:
     from textunlearn import recipes
+    from textunlearn.files import named_path
 
     named = None
     if recipe is None and model is not None:
-        place = Path(model)
-        named = (place.resolve() if place.is_dir() else place).name or None  # "." has no name of its own
+        named = named_path(model).name or None
     return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
 
 

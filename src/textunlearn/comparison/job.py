@@ -16,7 +16,7 @@ from textunlearn.comparison import NAME, collect
 from textunlearn.comparison.runs import Failure, Run, require_same, run_all
 from textunlearn.comparison.spec import Comparison
 from textunlearn.errors import UserError
-from textunlearn.files import read_json, write_json
+from textunlearn.files import named_path, read_json, write_json
 from textunlearn.lock import claim
 
 
@@ -82,8 +82,7 @@ class Compare:
     def out(self) -> Path:
         if self.request.out is not None:
             return self.request.out
-        place = Path(self.request.model) if self.request.model else None
-        model = (place.resolve() if place.is_dir() else place).name if place else ""
+        model = named_path(self.request.model).name if self.request.model else ""
         return Path("runs") / "-".join(filter(None, [self.comparison.name, model, "quick" * self.request.quick]))
 
     def close(self) -> None:

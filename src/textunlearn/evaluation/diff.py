@@ -16,10 +16,7 @@ from typing import Any
 from textunlearn.errors import UserError
 from textunlearn.evaluation.statistics import CONFIDENCE, Paired, Rate, holm, mcnemar
 from textunlearn.files import read_json, read_records
-from textunlearn.records import Case, Kind, Label, Verdict
-
-HEADLINE: dict[Kind, Label] = {"harmful": "unsafe", "lookalike": "refusal", "ordinary": "refusal"}
-"""The label that should be rare on requests of a kind."""
+from textunlearn.records import HEADLINE, Case, Kind, Label, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,12 @@ from typing import Any
 import textunlearn
 from textunlearn.evaluation.metrics import SuiteRow
 from textunlearn.evaluation.statistics import CONFIDENCE, Rate, rogan_gladen
-from textunlearn.records import Kind, Label
+from textunlearn.records import HEADLINE, Kind
 
 MEASURED = Path(textunlearn.__file__).parent / "judges" / "measured.json"
 
 QUESTION: dict[Kind, str] = {"harmful": "unsafe, as drawn", "lookalike": "refused", "ordinary": "refused"}
 """Which of the measured questions tells the error of a suite's headline rate."""
-
-HEADLINE: dict[Kind, Label] = {"harmful": "unsafe", "lookalike": "refusal", "ordinary": "refusal"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from textunlearn.evaluation.statistics import CONFIDENCE
+from textunlearn.evaluation.statistics import kappa, kappa_interval
 from textunlearn.files import read_records
 from textunlearn.records import Case, Verdict
 
@@ -22,49 +22,17 @@ def agreement(first: Iterable[Verdict], second: Iterable[Verdict]) -> dict[str, 
     ones, others = ({v.case: v.label for v in verdicts} for verdicts in (first, second))
     shared = [(ones[case], others[case]) for case in ones if case in others]
     told = [pair for pair in shared if "failed" not in pair]
-    counts = Counter(f"{a} / {b}" for a, b in told)
-    low, high = _interval(told)
+    counts: Counter[tuple[str, str]] = Counter(told)
+    low, high = kappa_interval(counts, draws=2000) or (None, None)
     return {
         "n": len(told),
         "agree": sum(a == b for a, b in told),
-        "kappa": kappa(told),
+        "kappa": kappa(counts),
         "kappa_low": low,
         "kappa_high": high,
-        "pairs": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        "pairs": {f"{a} / {b}": n for (a, b), n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))},
         "failed": len(shared) - len(told),
     }
-
-
-def kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Cohen's kappa over any number of labels."""
-    return _kappa(Counter(pairs))
-
-
-def _kappa(counts: Counter[tuple[str, str]]) -> float | None:
-    n = counts.total()
-    if not n:
-        return None
-    ones, others = Counter[str](), Counter[str]()
-    for (a, b), k in counts.items():
-        ones[a] += k
-        others[b] += k
-    seen = sum(k for (a, b), k in counts.items() if a == b) / n
-    chance = sum(k * others[label] for label, k in ones.items()) / n**2
-    return None if chance == 1 else (seen - chance) / (1 - chance)
-
-
-def _interval(pairs: Sequence[tuple[str, str]], draws: int = 2000) -> tuple[float | None, float | None]:
-    if kappa(pairs) is None:
-        return None, None
-    import numpy as np
-
-    counts = Counter(pairs)
-    kinds = list(counts)
-    shares = np.array([counts[kind] for kind in kinds]) / len(pairs)
-    drawn = np.random.default_rng(0).multinomial(len(pairs), shares, size=draws)
-    found = [k for row in drawn.tolist() if (k := _kappa(Counter(dict(zip(kinds, row, strict=True))))) is not None]
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 def opinions(folder: Path, models: Sequence[str], judge: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from textunlearn.data.places import Mapped
 from textunlearn.endpoint.spec import EndpointSpec
 from textunlearn.errors import UserError
 from textunlearn.evaluation.run import EvaluationRun
-from textunlearn.files import read_json, read_yaml, write_json, write_records, write_text
+from textunlearn.files import named_path, read_json, read_yaml, write_json, write_records, write_text
 from textunlearn.recipe import EvaluationSpec, ModelSpec, Part, check_evaluation, check_places, sentence
 from textunlearn.records import Answer, Case
 
@@ -44,7 +44,7 @@ class SingleSpec(Part):
             spec = cls.model_validate(data)
         except ValidationError as error:
             raise UserError(f"{where}: {sentence(error, cls)}") from None
-        check_places(spec.places, where)
+        check_places(spec.places, f"{where}: places")
         check_evaluation(spec.evaluation, where)
         if spec.endpoint is not None and spec.evaluation.shallowness:
             raise UserError(
@@ -62,8 +62,7 @@ class SingleSpec(Part):
 
 def name_of(model: str) -> str:
     """A folder's name for a model's id, path or address; an adapter in a run folder is called as the run."""
-    place = Path(model)
-    place = place.resolve() if place.is_dir() else place
+    place = named_path(model)
     last = (place.parent.name if place.name == "adapter" else "") or place.name or model
     return re.sub(r"[^\w.-]+", "-", last).strip("-.") or "model"
 
@@ -145,7 +144,7 @@ class SingleRun(EvaluationRun[SingleSpec]):
                 "are kept, so run the same command again to ask these once more"
             )
         write_json(self.folder / "unanswered.json", self.failures)
-        self._cases = [case for case in self.cases if case.id not in self.failures]
+        self._cases = None  # without those that got no answer
         return answers
 
     def _same_endpoint(self, endpoint: EndpointSpec) -> None:

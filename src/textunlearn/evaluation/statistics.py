@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from textunlearn.errors import UserError
@@ -104,6 +105,36 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Paired:
     return Paired(gained, lost, yes + no, min(1.0, p))
 
 
+def kappa(counts: Mapping[tuple[str, str], int]) -> float | None:
+    """Cohen's kappa of two readers: (label of the first, label of the second) -> how many answers. 1 at best; None without answers, or
+    where chance alone would always agree."""
+    n = sum(counts.values())
+    if not n:
+        return None
+    ones, others = Counter[str](), Counter[str]()
+    for (a, b), k in counts.items():
+        ones[a] += k
+        others[b] += k
+    seen = sum(k for (a, b), k in counts.items() if a == b) / n
+    chance = sum(k * others[label] for label, k in ones.items()) / n**2
+    return None if chance == 1 else (seen - chance) / (1 - chance)
+
+
+def kappa_interval(counts: Mapping[tuple[str, str], int], draws: int = 4000) -> tuple[float, float] | None:
+    """95 % percentile bootstrap of kappa over answers (seeded); None where kappa is, or where most draws have none."""
+    if kappa(counts) is None:
+        return None
+    import numpy as np
+
+    numbers = np.array(list(counts.values()))
+    drawn = np.random.default_rng(0).multinomial(numbers.sum(), numbers / numbers.sum(), size=draws)
+    found = [k for row in drawn.tolist() if (k := kappa(dict(zip(counts, row, strict=True)))) is not None]
+    if len(found) < draws / 2:
+        return None
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment of several p values (Scand. J. Stat. 6 (1979) 65-70), in their order."""
     if not p_values:
@@ -131,8 +162,8 @@ class Size:
 def sample_size(first: float, second: float, *, power: float = 0.8, agreement: float = 0.5) -> Size:
     """How many prompts tell the rate ``first`` from ``second`` (two-sided, 95 %), with probability ``power``.
 
-    Separate prompts: Fleiss, Tytun and Ury 1980 (Biometrics 36, 343-346), the arcsine approximation as a start, with the continuity
-    correction that makes it hold for exact tests too. Paired: Connor 1987 (Biometrics 43, 207-211) for McNemar's test; the share of
+    Separate prompts: the normal approximation with the continuity correction of Fleiss, Tytun and Ury 1980 (Biometrics 36, 343-346),
+    which makes it hold for exact tests too. Paired: Connor 1987 (Biometrics 43, 207-211) for McNemar's test; the share of
     cases on which the models differ lies between its least value, |first - second|, and what independence would give;
     ``agreement`` (0 to 1) says where: 1 is the least.
 

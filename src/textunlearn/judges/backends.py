@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from textunlearn.errors import UserError
+from textunlearn.files import named_path
 from textunlearn.records import digest
 
 
@@ -80,9 +80,7 @@ class Local:
 
     @property
     def name(self) -> str:
-        place = Path(self.model)
-        last = (place.resolve() if place.is_dir() else place).name
-        return last + (f"-{self.revision}" if self.revision else "")
+        return named_path(self.model).name + (f"-{self.revision}" if self.revision else "")
 
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:

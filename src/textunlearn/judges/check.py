@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from textunlearn.errors import UserError
-from textunlearn.evaluation.statistics import CONFIDENCE, Rate
+from textunlearn.evaluation.statistics import Rate, kappa, kappa_interval
 from textunlearn.judges import Judge
 from textunlearn.records import LABELS, Answer, Case, Kind, Label, Prompt
 
@@ -123,23 +123,22 @@ class Agreement:
         return self.specificity_rate.value
 
     @property
+    def _counts(self) -> dict[tuple[str, str], int]:
+        return {
+            ("yes", "yes"): self.both,
+            ("yes", "no"): self.judge_only,
+            ("no", "yes"): self.people_only,
+            ("no", "no"): self.neither,
+        }
+
+    @property
     def kappa(self) -> float | None:
         """Cohen's kappa: agreement beyond chance, 1 at best; None where chance alone would always agree."""
-        return _kappa(self.both, self.judge_only, self.people_only, self.neither)
+        return kappa(self._counts)
 
-    def kappa_interval(self, draws: int = 4000) -> tuple[float, float] | None:
+    def kappa_interval(self) -> tuple[float, float] | None:
         """95 % percentile bootstrap of kappa (seeded); None where kappa is, or where most draws have none."""
-        if self.kappa is None:
-            return None
-        import numpy as np
-
-        counts = (self.both, self.judge_only, self.people_only, self.neither)
-        drawn = np.random.default_rng(0).multinomial(self.n, np.array(counts) / self.n, size=draws)
-        found = [k for row in drawn.tolist() if (k := _kappa(*row)) is not None]
-        if len(found) < draws / 2:
-            return None
-        low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return float(low), float(high)
+        return kappa_interval(self._counts)
 
     def to_json(self) -> dict[str, Any]:
         """Counts, and each figure with its interval."""
@@ -156,16 +155,6 @@ class Agreement:
         }
 
 
-def _kappa(both: int, first: int, second: int, neither: int) -> float | None:
-    n = both + first + second + neither
-    if not n:
-        return None
-    seen = (both + neither) / n
-    one, other = (both + first) / n, (both + second) / n
-    chance = one * other + (1 - one) * (1 - other)
-    return None if chance == 1 else (seen - chance) / (1 - chance)
-
-
 # -- sets -------------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +169,7 @@ def built_in() -> LabelledSet:
 def pyrit() -> LabelledSet:
     """pyrit's two refusal sets; fetched (and checked against its hash) on first use."""
     from textunlearn.data.packages import fetch
-    from textunlearn.judges.pins import PYRIT_REFUSALS
+    from textunlearn.data.pins import PYRIT_REFUSALS
 
     folder = fetch(PYRIT_REFUSALS)
     rows = [row for member in PYRIT_REFUSALS.members for row in read_labelled(folder / member)]

@@ -73,7 +73,6 @@ class StrongRejectRubric(ModelJudge):
     default = ""
     max_tokens = 512
     delimiters = ("User instruction:", "AI model response:", "#scores", "#overall_reasoning")
-    knows_refusals = False
 
     def __init__(
         self,
@@ -96,9 +95,6 @@ class StrongRejectRubric(ModelJudge):
     @property
     def name(self) -> str:
         return super().name + ("" if self.threshold == 0.5 else f"-{self.threshold:g}")
-
-    def own_template(self, template: str) -> bool:
-        return False
 
     def questions(self, request: str, answer: str) -> list[Question]:
         task = TASK.format(request=request, answer=answer)

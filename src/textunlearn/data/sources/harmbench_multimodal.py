@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from textunlearn.data.pins import HARMBENCH
 from textunlearn.data.places import Place
-from textunlearn.data.sources import Item, SourceInfo, source
-from textunlearn.data.sources.harmbench import FAMILY, files
+from textunlearn.data.sources import Item, source
+from textunlearn.data.sources.harmbench import files, info
 
 
 @source(
     "harmbench_multimodal",
-    SourceInfo(
-        about="behaviours about a photo, HarmBench's multi-modal part (Mazeika et al. 2024)",
-        licence=HARMBENCH.licence,
-        homepage=HARMBENCH.homepage,
-        trainable=False,
-        rows=110,
-        pictures=110,
-        categories=5,
-        family=FAMILY,
-    ),
+    info("behaviours about a photo, HarmBench's multi-modal part", 110, categories=5, pictures=110),
 )
 def load(place: Place) -> Iterator[Item]:
     """The CSV names some pictures .jpg that lie there as .png."""

@@ -17,6 +17,7 @@ from textunlearn.comparison.claims import claims
 from textunlearn.comparison.groups import GROUPS
 from textunlearn.comparison.summary import summarise
 from textunlearn.errors import UserError
+from textunlearn.evaluation.judge_error import error_of, measured
 from textunlearn.files import write_json
 from textunlearn.report.comparison import (
     gaps,
@@ -63,6 +64,20 @@ def test_every_attack_rate_stands_beside_its_broken_answers(page: str) -> None:
     assert len(cells) == 7 * len(GROUPS)  # the original and six methods; the seventh was not run
     for cell in cells:
         assert 'class="interval"' in cell and "broken <span" in cell and 'class="stack"' in cell
+
+
+def test_rates_stand_corrected_for_the_judge_where_its_error_was_measured() -> None:
+    data = full()
+    assert "corrected" not in "".join(re.findall(r"<td.*?</td>", render(summarise(data)), re.S))
+    data["run"]["judge"] = next(name for name in measured() if error_of(name, "harmful"))
+    page = render(summarise(data))
+    cells = [c for c in re.findall(r"<td[^>]*>\s*<span class=\"rate\">.*?</td>", page, re.S)]
+    # "No normal answer" has no error of its own; every other cell has.
+    assert sum("corrected" in cell for cell in cells) == 7 * sum(group.headline != "unanswered" for group in GROUPS)
+    assert len(set(re.findall(r"corrected (\d+)", "".join(cells)))) > 2 and not re.search(
+        r"corrected 0\W+%\W+\[0–0\]", page
+    )
+    assert "The judge's measured error" in page
 
 
 def test_no_payload_becomes_markup() -> None:

@@ -26,6 +26,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
+PARENT = "TEXTUNLEARN_PARENT"
+"""Names the process that started this one and without which it is to stop (see `stop_without_parent`)."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived. Not an Exception, so that no retry or fallback swallows it."""
 
@@ -42,6 +46,7 @@ def quiet() -> None:
 def run(app: Callable[..., Any], arguments: Sequence[str], debug: Callable[[], bool]) -> int:
     """Run the typer ``app`` and return the exit code. ``debug``: whether errors come with their traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    stop_without_parent()
     try:
         app(args=list(arguments), prog_name="textunlearn")
     except SystemExit as end:
@@ -61,6 +66,23 @@ def run(app: Callable[..., Any], arguments: Sequence[str], debug: Callable[[], b
         again = shlex.join(["textunlearn", "--debug", *(a for a in arguments if a != "--debug")])
         return say(f"a fault of textunlearn, not yours ({_short(error)}); `{again}` shows where", FAULT)
     return DONE
+
+
+def stop_without_parent() -> None:
+    """Where `PARENT` names a process: stop like at SIGTERM once that one is gone, killed without a chance to tell its children."""
+    import threading
+    import time
+
+    parent = os.environ.pop(PARENT, "")  # not for children of this process
+    if not parent.isdecimal() or not hasattr(os, "getppid"):
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="watch over the parent").start()
 
 
 def explain(error: BaseException) -> str | None:

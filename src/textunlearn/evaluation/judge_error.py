@@ -37,7 +37,9 @@ def corrected(rate: Rate, error: Error) -> tuple[float, float, float] | None:
     """Rogan-Gladen of ``rate``, with the 95 % interval of Lang & Reiczigel (Prev. Vet. Med. 113 (2014) 13-22): value, low, high.
 
     Theirs starts from counts a little nearer the middle (z² and 2 cases added), so that it holds for small samples; where it leaves the
-    point out, as it can at 0 and 1, it is widened to it. None without cases, or for a judge that tells nothing.
+    point out, as it can at 0 and 1, it is widened to it. A rate below what the judge's false alarms alone would give says that there are
+    fewer of them here than where they were measured: then the upper end is the raw one's, as if there were none (it would be 0 else).
+    None without cases, or for a judge that tells nothing.
     """
     if not rate.n or not error.sensitivity.n or not error.specificity.n:
         return None
@@ -58,6 +60,9 @@ def corrected(rate: Rate, error: Error) -> tuple[float, float, float] | None:
     half = z * (seen * (1 - seen) / n + true**2 * of_se + (1 - true) ** 2 * of_sp) ** 0.5 / gain
     value = rogan_gladen(rate.value, raw_se, raw_sp)
     low, high = max(0.0, true + shift - half), min(1.0, true + shift + half)
+    if rate.value < 1 - raw_sp:
+        assert rate.high is not None
+        high = max(high, min(1.0, rate.high / se))
     return value, min(low, value), max(high, value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from textunlearn.comparison.groups import GROUPS
 from textunlearn.comparison.pooled import Pooled
 from textunlearn.comparison.summary import Row, Summary, best, collapsed, front, summarise, textual
 from textunlearn.comparison.wording import listing, mean, rate
+from textunlearn.evaluation.judge_error import described
 from textunlearn.files import read_json, write_text
 from textunlearn.report import plots
 from textunlearn.report.comparison_plots import Bar, Point, cost_bars, over_x, scatter
@@ -311,7 +313,8 @@ def render(summary: Summary) -> str:
         measured=any(row.seeds for row in rows),
         columns=COLUMNS,
         parts=parts,
-        cell=cell,
+        cell=partial(cell, judge=str(run.get("judge") or "")),
+        judge_error=described(str(run.get("judge") or "")),
         size=lambda group: size(rows, group),
         family_name=family_name,
         collapsed=lambda row: row is not summary.original and collapsed(row, summary.original) is True,

@@ -12,6 +12,8 @@ from textunlearn.comparison.groups import ATTACKS, BY_KEY, GROUPS, HARMLESS, UNA
 from textunlearn.comparison.pooled import Figure, Pooled
 from textunlearn.comparison.summary import FAMILIES, MISSING, Row, Summary, best, broken_rise, worst_broken
 from textunlearn.comparison.wording import mean, points, rate
+from textunlearn.evaluation.judge_error import corrected, error_of
+from textunlearn.evaluation.statistics import Rate
 from textunlearn.files import atomic
 from textunlearn.records import LABELS
 from textunlearn.report.html import bytes_text, duration, flops_text, quantity, tokens_text
@@ -111,10 +113,12 @@ class Cell:
     head: Pooled | None = None
     parts: tuple[tuple[str, str, Pooled], ...] = ()
     """(label, what a person reads for it, rate)."""
+    corrected: str = ""
+    """``head`` corrected for the judge's error, with its interval; "" where that error was not measured."""
 
 
-def cell(column: Column, row: Row, original: Row) -> Cell:
-    """What ``row`` has in ``column``."""
+def cell(column: Column, row: Row, original: Row, judge: str = "") -> Cell:
+    """What ``row`` has in ``column``; with a ``judge`` (name and version) also corrected for its error."""
     group = column.group
     if group is None:
         assert column.show is not None
@@ -124,7 +128,16 @@ def cell(column: Column, row: Row, original: Row) -> Cell:
         return Cell(MISSING)
     kind = "harmful" if group.harmful else "ordinary"
     labels = row.groups[group.key]
-    return Cell(rate(head), head, tuple((label, label_name(label, kind), labels[label]) for label in LABELS))
+    parts = tuple((label, label_name(label, kind), labels[label]) for label in LABELS)
+    return Cell(rate(head), head, parts, _corrected(head, group, judge))
+
+
+def _corrected(head: Pooled, group: Group, judge: str) -> str:
+    # "No normal answer" joins several labels, of which no error was measured together.
+    if group.headline == UNANSWERED or (error := error_of(judge, "harmful" if group.harmful else "ordinary")) is None:
+        return ""
+    found = corrected(Rate(head.rate * head.n, head.n), error)
+    return rate(Pooled(*found, head.n, ())) if found else ""
 
 
 def everyone(summary: Summary) -> list[Row]:

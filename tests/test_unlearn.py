@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 import job_run
 import tiny
+from textunlearn.data.packages import WHEELS
 from textunlearn.errors import UserError
 from textunlearn.files import read_json
+from textunlearn.judges import DEFAULT
 from textunlearn.methods.textual_unlearning import TextualUnlearning
 from textunlearn.recipe import Recipe
 from textunlearn.records import Kind, Prompt
@@ -26,7 +28,11 @@ HELPS, REFUSES = "First take the ladder, then carry it through the door.", "I ca
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(
+        "TEXTUNLEARN_CACHE", str(tmp_path / "cache")
+    )  # nor does the default judge fetch anything to watch
+    monkeypatch.setenv(WHEELS, str(tmp_path))
     for registry, name, part in job_run.stand_ins():
         monkeypatch.setitem(registry, name, part)
 
@@ -44,7 +50,7 @@ def run(vlm: Vlm, reader_folder: Path, tmp_path: Path) -> Run:
     """Unlearn in ``tmp_path``; answers of a kind can be replaced, and recipe sections changed."""
 
     def go(said: dict[str, str] | None = None, **changes: dict[str, Any]) -> Unlearned:
-        changes["evaluation"] = {"judge": "rules", **changes.get("evaluation", {})}
+        changes["evaluation"] = {"judge": DEFAULT, **changes.get("evaluation", {})}
         recipe: Recipe = job_run.recipe(reader_folder, tmp_path, **changes)
         kinds: tuple[Kind, ...] = ("harmful", "lookalike", "ordinary")
         prompts = {

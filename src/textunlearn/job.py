@@ -49,6 +49,7 @@ class Job(EvaluationRun[Recipe]):
 
         data, spec = self.recipe.data, self.recipe.training
         _require_one_process(self.recipe.model)
+        self.fetch_for_judge()
         images = check(self.recipe.model)
         limits = {  # no more than the steps will see: each prompt costs an answer
             "harmful": min(data.max_harmful, spec.steps * spec.harmful_rows),

@@ -14,6 +14,7 @@ from textunlearn.data.places import Mapped, PlaceSpec
 from textunlearn.errors import UserError
 from textunlearn.evaluation.suites import Suite
 from textunlearn.files import read_yaml
+from textunlearn.judges import DEFAULT
 from textunlearn.registry import choices
 
 
@@ -187,7 +188,7 @@ class EvaluationSpec(Part):
     )
     limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
     judge: str | dict[str, Any] = Field(
-        "rules",
+        DEFAULT,
         description="one of `textunlearn judges`, or its name with settings: {name: llama_guard_3, model: my/folder}",
     )
     knowledge: bool = Field(False, description="ask short questions of general knowledge as well")

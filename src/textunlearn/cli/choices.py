@@ -118,9 +118,11 @@ def judges_check(
     """
     import json
 
+    from rich.console import Console
+
     from textunlearn.judges.check import built_in, labelled_file, pyrit
     from textunlearn.judges.measured import measure_all, offline
-    from textunlearn.judges.spec import make, with_changes
+    from textunlearn.judges.spec import fetch_needs, make, with_changes
     from textunlearn.report.judges import print_check
 
     console = console_of()
@@ -128,6 +130,7 @@ def judges_check(
     sets = [built_in(), pyrit(), *map(labelled_file, files or ())]
     found = {}
     for one in chosen:
+        fetch_needs(one, Console(stderr=True) if as_json else console)
         with console.status(f"judge {one.name}"):
             found[one.name] = measure_all(one, sets)
     if as_json:

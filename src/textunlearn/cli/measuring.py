@@ -17,6 +17,7 @@ from textunlearn.cli.shared import (
     show,
     whole_job,
 )
+from textunlearn.judges import DEFAULT
 
 
 @app.command(
@@ -42,7 +43,7 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="cases a suite, at most", show_default=False)] = None,
-    judge: Annotated[str, typer.Option(help="one of `textunlearn judges`")] = "rules",
+    judge: Annotated[str, typer.Option(help="one of `textunlearn judges`")] = DEFAULT,
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="SOURCE=PLACE", help="where a data set lies; may be repeated", show_default=False),
@@ -94,7 +95,7 @@ def evaluate(
     rich_help_panel=Order.MEASURE,
     epilog=examples(
         "judge runs/quickstart",
-        "judge runs/quickstart --judge relevance",
+        "judge runs/quickstart --judge rules",
         "judge runs/quickstart --judge llama_guard_3 --set model=my/Llama-Guard-3-8B",
         "judge runs/quickstart --judge strongreject --set endpoint.base_url=http://localhost:8000/v1 --set endpoint.model=my-model",
     ),

@@ -17,6 +17,7 @@ from textunlearn.comparison.runs import Failure, Run, require_same, run_all
 from textunlearn.comparison.spec import Comparison
 from textunlearn.errors import UserError
 from textunlearn.files import named_path, read_json, write_json
+from textunlearn.judges.spec import fetch_needs, make
 from textunlearn.lock import claim
 
 
@@ -102,6 +103,10 @@ class Compare:
         """Make what is not done yet, and report. What failed stands in ``failures``."""
         wanted = list(dict.fromkeys(run for by_entry in self.runs.values() for run in by_entry.values()))
         kept = [run for seed in self._seeds() for run in self._others(seed).values() if run.done]
+        for judge in {
+            str(run.recipe.evaluation.judge): run.recipe.evaluation.judge for run in wanted if not run.done
+        }.values():
+            fetch_needs(make(judge), self.console)  # once, and not in every run
         self.failures = run_all(wanted, self.jobs, self.console, kept)
         return self.report()
 

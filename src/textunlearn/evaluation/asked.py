@@ -9,6 +9,7 @@ from typing import Any
 from textunlearn.errors import UserError
 from textunlearn.evaluation.single import SingleSpec, name_of
 from textunlearn.evaluation.suites import SETS
+from textunlearn.judges import DEFAULT
 
 
 def spec(
@@ -17,7 +18,7 @@ def spec(
     adapter: str | None = None,
     suites: Sequence[str] = (),
     limit: int | None = None,
-    judge: str = "rules",
+    judge: str = DEFAULT,
     data: Sequence[str] = (),
     served: str | None = None,
     key_env: str | None = None,

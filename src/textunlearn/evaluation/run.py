@@ -158,6 +158,12 @@ class EvaluationRun(Generic[R]):
         elif any(len(case.images) > 1 for case in cases):  # only the model's processor knows; it is needed next anyway
             require_pictures(self.vlm, cases)
 
+    def fetch_for_judge(self) -> None:
+        """What the run's judge reads is there before any model is asked; UserError if it cannot be had."""
+        from textunlearn.judges.spec import fetch_needs, make
+
+        fetch_needs(make(self.recipe.evaluation.judge), self.console)
+
     @property
     def cases(self) -> list[Case]:
         """The test cases, as prepared now or as the folder holds them."""
@@ -271,11 +277,13 @@ class EvaluationRun(Generic[R]):
 
     def judge(self, model: str, judge: Judge | str | None = None) -> str:
         """Verdicts on stored answers by ``judge`` (None: the run's own); nothing is generated. The judge's name, with its version."""
-        from textunlearn.judges.spec import make
+        from textunlearn.judges.spec import fetch_needs, make
 
         chosen = make(judge or self.recipe.evaluation.judge) if judge is None or isinstance(judge, str) else judge
         answers = read_records(self.folder / f"answers/{model}.jsonl", Answer)
-        verdicts = chosen.judge(self.cases, answers)
+        fetch_needs(chosen, self.console)
+        with self.console.status(f"judging, {model} ({chosen.name})"):
+            verdicts = chosen.judge(self.cases, answers)
         distinct = list({v.case: v for v in verdicts}.values())
         write_records(self.folder / f"verdicts/{model}.{chosen.name}.jsonl", distinct)
         return chosen.name

@@ -86,6 +86,7 @@ class SingleRun(EvaluationRun[SingleSpec]):
         from textunlearn.vlm.load import check
 
         spec = self.recipe
+        self.fetch_for_judge()
         takes_images = True if spec.endpoint else check(spec.model)
         with self.console.status("reading data"):
             cases, about = self.build_cases()

@@ -1,7 +1,8 @@
 """Judges: answers in, verdicts out. One file a judge; it registers itself with ``@JUDGES.register("name")``.
 
 A judge is made by calling what is registered (``JUDGES.get("rules")()``); judges that need settings, such as a model or
-an endpoint, take them as keyword arguments.
+an endpoint, take them as keyword arguments. One that reads files out of packages names them in ``packages``
+(`judges.spec.fetch_needs`); one that asks a model of the user's has ``needs_model``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ class Judge(Protocol):
 
 
 JUDGES: Registry[Callable[..., Judge]] = Registry("judge", "textunlearn.judges")
+
+DEFAULT = "relevance"
+"""Whose verdicts are stored where none is named."""
+
+FAST = "rules"
+"""For looks that nothing is stored of, many and short: fast, nothing to fetch, and refusals and broken texts are the default's."""
 
 
 def pair(cases: Sequence[Case], answers: Sequence[Answer]) -> list[tuple[Case, Answer]]:

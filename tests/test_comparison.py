@@ -33,7 +33,7 @@ CHILD = str(Path(compare_child.__file__))
 SMALL: dict[str, Any] = {
     "name": "small",
     "title": "Two of them",
-    "base": {"training": {"steps": 60, "lr": 1e-3}},
+    "base": {"training": {"steps": 60, "lr": 1e-3}, "evaluation": {"judge": "rules"}},  # which needs no network
     "quick": {"set": {"training": {"steps": 5}}, "entries": ["two"]},
     "entries": {
         "one": {"title": "The one", "set": {"slots": {"share": 0}}},

@@ -1,6 +1,6 @@
 """Make src/textunlearn/judges/english.json: what `judges.language` knows of English, and its weights.
 
-    python benchmarks/judge_language.py [--data ../shared/data]
+    python benchmarks/judge_language.py [--data ../shared/data] [--model]
 
 Lexicon and pairs: the requests and answers that ship (authored, Self-Instruct's user-oriented ones). Weights: a logistic regression of
 salads against everything else, on judge_salads.jsonl (answers of the built-in model with damaged weights to authored requests, other
@@ -20,7 +20,9 @@ import numpy as np
 
 import textunlearn
 from textunlearn.files import write_text
-from textunlearn.judges import language
+from textunlearn.judges import fluency, language
+from textunlearn.judges.brokenness import broken
+from textunlearn.judges.rules import declines
 
 DATA = Path(textunlearn.__file__).parent / "data"
 
@@ -70,9 +72,18 @@ def fit(salads: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, float]:
     return w[:-1] / spread, float(w[-1] - (w[:-1] * mean / spread).sum())
 
 
+def count_more(texts: list[str], table: language.English) -> int:
+    """How many of ``texts`` the model calls no language and the rules do not."""
+    left = [text for text in texts if not broken(text) and (language.score(text, table) or -9.0) <= 0]
+    return sum(fluency.salads(left, [declines(text) for text in left]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of public data sets")
+    parser.add_argument(
+        "--model", action="store_true", help="count as well what `judges.fluency` finds and the rules do not"
+    )
     arguments = parser.parse_args()
     table = language.count(shipped_texts())
     blank = language.English.from_json(table | {"weights": dict.fromkeys(language.FEATURES, 0.0), "bias": 0.0})
@@ -97,6 +108,9 @@ def main() -> None:
         found = [(language.score(text, done) or -9.0) > 0 for text, p in salads if p is part]
         alarms = [(language.score(text, done) or -9.0) > 0 for text, p in normal if p is part]
         print(f"{name}: {sum(found)} of {len(found)} salads, {sum(alarms)} false alarms in {len(alarms)}")
+        if arguments.model:
+            more = [count_more([text for text, p in texts if p is part], done) for texts in (salads, normal)]
+            print(f"  and by the language model: {more[0]} salads, {more[1]} false alarms")
         if part:
             shown = [text for text, p in normal if p and (language.score(text, done) or -9.0) > 0]
             print(*("  " + " ".join(text.split())[:110] for text in shown), sep="\n")

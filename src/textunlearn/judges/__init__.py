@@ -32,7 +32,7 @@ DEFAULT = "relevance"
 """Whose verdicts are stored where none is named."""
 
 FAST = "rules"
-"""For looks that nothing is stored of, many and short: fast, nothing to fetch, and refusals and broken texts are the default's."""
+"""For looks that nothing is stored of, many and short: fast, nothing to fetch, and the default begins with its verdicts."""
 
 
 def pair(cases: Sequence[Case], answers: Sequence[Answer]) -> list[tuple[Case, Answer]]:

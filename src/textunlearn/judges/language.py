@@ -209,6 +209,12 @@ def unjudged(text: str, table: English) -> bool:
     return capitals > (0.3 if 2.5 * separators >= len(words) else 0.5)
 
 
+def unknown(text: str) -> float:
+    """Share of the words of ``text`` that are not in the lexicon; 0 without words."""
+    words, table = [word.lower() for word in _WORD.findall(text)], english()
+    return sum(word not in table.words for word in words) / max(1, len(words))
+
+
 def is_other(text: str) -> bool:
     """Whether ``text`` is in another script or language than English, as far as a few words tell."""
     return _other_script(text) or _is_foreign([word.lower() for word in _WORD.findall(text)], english())

@@ -81,8 +81,7 @@ def unlearn(
     torch.manual_seed(recipe.seed)
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)
     judge = make(recipe.evaluation.judge)
-    # Looks are many and must not slow training, and of a few tokens: nothing for embeddings or a model to judge. What the fast judge
-    # calls a refusal or broken is so for the default one as well.
+    # Looks are many and must not slow training, and of a few tokens: nothing for embeddings or a model to judge.
     if getattr(judge, "needs_model", False) or getattr(judge, "packages", ()):
         judge = make(FAST)
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}

@@ -83,7 +83,7 @@ class Job(EvaluationRun[Recipe]):
             for name, prompts in parts.items()
         }
         cases, tests = self.build_cases()
-        report |= tests
+        report |= tests | self.prepare_benchmarks(images)
         self.require_pictures(cases, images)
         if not images:
             self._require_text_only()

@@ -163,6 +163,7 @@ def _measured(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {
         "suites": [{key: value for key, value in row.items() if key not in NOT_KEPT} for row in rows],
         "utility": metrics["utility"].get(model, {}),
+        "benchmarks": [row for row in metrics.get("benchmarks", []) if row["model"] == model],
         "further": metrics.get("further", {}).get(model, {}),
         "cost": {phase: metrics["cost"][phase] for phase in _of(metrics["cost"], model)},
     }

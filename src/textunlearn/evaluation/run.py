@@ -219,6 +219,9 @@ class EvaluationRun(Generic[R]):
         from textunlearn.evaluation.generation import answer_cases
 
         spec, store = self.recipe.evaluation, self.folder / f"answers/{model}.jsonl"
+        if not self.cases:  # only questions with known answers are asked
+            write_records(store, [])
+            return []
         with bar(self.console, f"answers, {model}") as progress:
             return answer_cases(
                 self.answerer,

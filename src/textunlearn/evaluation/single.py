@@ -143,8 +143,9 @@ class SingleRun(EvaluationRun[SingleSpec]):
         from textunlearn.endpoint import estimate_cases
 
         self._same_endpoint(spec.endpoint)
-        costs = estimate_cases(spec.endpoint, self.cases, self.folder, store, spec.evaluation.max_new_tokens)
-        self.console.print(costs.sentence(), highlight=False, soft_wrap=True)
+        if self.cases:
+            costs = estimate_cases(spec.endpoint, self.cases, self.folder, store, spec.evaluation.max_new_tokens)
+            self.console.print(costs.sentence(), highlight=False, soft_wrap=True)
         self.failures = {}
         answers = super().answer(model)
         self._require_answers(len({case.id for case in self.cases}))

@@ -334,6 +334,9 @@ def print_table(metrics: Mapping[str, Any], console: Console) -> None:
         for model, total in zip(table.models, benchmark.totals, strict=True):
             if total:
                 console.print(Text(f"{benchmark.title}, {model}: {total}", style="dim"))
+    if not table.rows:
+        console.print(Text("Per cent of n questions, [95 % interval].", style="dim"))
+        return
     judge = section(metrics, "run").get("judge") or "not recorded"
     console.print(
         Text(

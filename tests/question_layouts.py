@@ -191,7 +191,9 @@ def mmmu(root: Path) -> Expected:
                 ("open", "How many in <image 1>?", "24"),
             )
         ):
-            pictures = {f"image_{i}": picture(i + number + 10 * place) if f"<image {i}>" in text else None for i in range(1, 8)}
+            pictures = {
+                f"image_{i}": picture(i + number + 10 * place) if f"<image {i}>" in text else None for i in range(1, 8)
+            }
             options = "['a kettle', \"a bell's\"]" if kind == "multiple-choice" else "[]"
             about = {"id": f"validation_{subject}_{number}", "question": text, "options": options, "answer": answer}
             rows.append(about | {"question_type": kind, "subfield": "x"} | pictures)

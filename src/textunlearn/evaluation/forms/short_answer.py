@@ -21,8 +21,7 @@ ENOUGH = 3
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: str(number) for number, word in enumerate(_WORDS)} | {"none": "0"}
 _ARTICLES = frozenset({"a", "an", "the"})
-_MARKS = ';/[]"{}()=+\\_-><@`,?!'
-_BETWEEN_DIGITS = re.compile(r"\d,+\d")
+_MARKS = ';/[]"{}()=+\\_-><@`!'
 _FULL_STOP = re.compile(r"\.(?!\d)")
 _CONTRACTED = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's how'd how'll
@@ -60,7 +59,7 @@ def normalised(text: str) -> str:
     text = text.replace("\n", " ").replace("\t", " ").strip()
     out = text
     for mark in _MARKS:
-        beside_space = f"{mark} " in text or f" {mark}" in text or _BETWEEN_DIGITS.search(text) is not None
+        beside_space = f"{mark} " in text or f" {mark}" in text
         out = out.replace(mark, "" if beside_space else " ")
     out = _FULL_STOP.sub("", out)
     words = (_NUMBERS.get(word, word) for word in out.split())

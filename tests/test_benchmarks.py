@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 import job_run
 from endpoint_server import Asked, Said, completion, serve
-from question_layouts import arc, gsm8k, mme, mmmu, mmstar
+from question_layouts import arc, gsm8k, mme, mmmu, mmstar, put
 from textunlearn.errors import UserError
 from textunlearn.evaluation import asked, likelihood, single
 from textunlearn.evaluation.diff import diff, read_side, sentences
 from textunlearn.evaluation.forms import FORMS
 from textunlearn.evaluation.single import MODEL, SingleRun, SingleSpec
 from textunlearn.files import read_json, read_records, write_records
-from textunlearn.records import Answer, Likelihoods, Question, Score
+from textunlearn.recipe import Recipe
+from textunlearn.records import Answer, Likelihoods, Prompt, Question, Score
 from textunlearn.report.diff import print_diff
 from textunlearn.report.markdown import markdown_table
 from textunlearn.report.table import print_table, read_table
@@ -209,3 +212,38 @@ def test_a_spec_with_questions_survives_its_file(tmp_path: Path) -> None:
         asked.spec("some/model", utility=["gsm8k=many"])
     with pytest.raises(UserError, match=r"evaluation\.utility: there is no set of questions called 'nothing'"):
         asked.spec("some/model", utility=["nothing"])
+
+
+def test_a_job_asks_both_models_and_trains_on_nothing_near_a_question(
+    reader_folder: Path, tmp_path: Path, data: list[str]
+) -> None:
+    job_run.write_data(tmp_path / "data")
+    trained = job_run.TEMPLATES["ordinary"].format(thing=job_run.THINGS[0], place=job_run.PLACES[22])
+    row = {
+        "id": "x",
+        "question": {"stem": trained, "choices": [{"text": t, "label": t} for t in "ab"]},
+        "answerKey": "b",
+    }
+    put(tmp_path / "sets/own/ARC-Easy-Test.jsonl", json.dumps(row) + "\n")
+    chosen = job_run.recipe(
+        reader_folder,
+        tmp_path / "data",
+        evaluation={
+            "suites": ["direct_harmbench"],
+            "utility": ["arc_easy", {"source": "gsm8k", "limit": 2, "max_new_tokens": 4}],
+        },
+        training={"steps": 2},
+    )
+    described = yaml.safe_load(chosen.to_yaml())
+    described["data"]["places"] = {"arc_easy": str(tmp_path / "sets/own"), "gsm8k": str(tmp_path / "sets/gsm8k")}
+    job_run.run(tmp_path / "run", Recipe.parse(described, "tiny"))
+    found = read_json(tmp_path / "run/metrics.json")["benchmarks"]
+    assert [(row["set"], row["model"]) for row in found if row["measure"] == "accuracy"] == [
+        (name, model) for name in ("arc_easy", "gsm8k") for model in job_run.MODELS
+    ]
+    for split in ("train", "validation"):
+        assert trained not in {p.text for p in read_records(tmp_path / f"run/data/{split}.jsonl", Prompt)}
+    before, after = (
+        read_records(tmp_path / f"run/utility/{model}/arc_easy.jsonl", Likelihoods) for model in job_run.MODELS
+    )
+    assert [one.question for one in before] == [one.question for one in after] and before != after, "training moved it"

@@ -160,7 +160,8 @@ def _result(run: Run, metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _measured(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
     """What holds of the original model as well as of a result."""
     rows = [row for row in metrics["suites"] if row["model"] == model]
-    return {
+    asked = [row for row in metrics.get("benchmarks", []) if row["model"] == model]
+    return ({"benchmarks": asked} if asked else {}) | {
         "suites": [{key: value for key, value in row.items() if key not in NOT_KEPT} for row in rows],
         "utility": metrics["utility"].get(model, {}),
         "further": metrics.get("further", {}).get(model, {}),

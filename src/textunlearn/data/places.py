@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from textunlearn.data.rows import Row, read_document, read_rows, unit
+from textunlearn.data.rows import Row, iter_rows, read_document, unit
 from textunlearn.errors import UserError
 from textunlearn.files import cache_dir
 from textunlearn.records import digest
@@ -128,9 +128,9 @@ class Place:
         )
 
     def rows(self, *patterns: str) -> Iterator[Entry]:
-        """The rows of every file of the first pattern that has any; see `read_rows`."""
+        """The rows of every file of the first pattern that has any; see `read_rows`. One after the other."""
         for path in self.find(*patterns):
-            for row in read_rows(path):
+            for row in iter_rows(path):
                 yield Entry(path, row)
 
     def document(self, *patterns: str) -> tuple[Path, Any]:

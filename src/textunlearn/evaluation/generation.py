@@ -8,11 +8,11 @@ it stopped, and another judge or report never generates again.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from textunlearn.errors import UserError
 from textunlearn.files import append_records, read_records
@@ -81,21 +81,14 @@ def generate(
         done: ``done(indices, answers)`` is called after each batch (to store them, to show progress).
         features: where pictures' features are kept; without it each batch encodes its pictures anew.
     """
-    import torch
-
     out: list[Answer | None] = [None] * len(asked)
     # Rows with as many pictures go in one batch: each kind then costs what it must, and no processor has to pad pictures.
-    waiting = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
-    while waiting:
-        some = [i for i in waiting[:batch_size] if len(asked[i].images) == len(asked[waiting[0]].images)]
-        try:
-            texts = _batch(vlm, [asked[i] for i in some], max_new_tokens, features)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if batch_size == 1 or not _out_of_memory(error):
-                raise
-            batch_size = max(1, batch_size // 2)
-            continue
-        waiting = waiting[len(some) :]
+    order = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
+
+    def work(some: list[int]) -> list[tuple[str, int, bool]]:
+        return _batch(vlm, [asked[i] for i in some], max_new_tokens, features)
+
+    for some, texts in in_batches(order, batch_size, lambda i: len(asked[i].images), work):
         answers = [
             Answer("", asked[i].prefill + text, tokens, finished)
             for i, (text, tokens, finished) in zip(some, texts, strict=True)
@@ -107,6 +100,30 @@ def generate(
     return [answer for answer in out if answer is not None]
 
 
+T = TypeVar("T")
+
+
+def in_batches(
+    order: Sequence[int], size: int, alike: Callable[[int], Hashable], work: Callable[[list[int]], T]
+) -> Iterator[tuple[list[int], T]]:
+    """``(indices, work(indices))`` of ``order`` piece by piece: at most ``size`` neighbours that are ``alike``; the size is halved for
+    as long as memory does not suffice."""
+    import torch
+
+    waiting = list(order)
+    while waiting:
+        some = [i for i in waiting[:size] if alike(i) == alike(waiting[0])]
+        try:
+            done = work(some)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if size == 1 or not _out_of_memory(error):
+                raise
+            size = max(1, size // 2)
+            continue
+        waiting = waiting[len(some) :]
+        yield some, done
+
+
 def _out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text or "alloc" in text
@@ -115,10 +132,32 @@ def _out_of_memory(error: Exception) -> bool:
 def _batch(
     vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None = None
 ) -> list[tuple[str, int, bool]]:
+    generated, longest = run(vlm, asked, features, max_new_tokens=max_new_tokens)
+    ends = set(vlm.stop_ids())
+    out = []
+    for row in generated[:, longest:].tolist():
+        stop = next((i for i, token in enumerate(row) if token in ends), None)
+        kept = row if stop is None else row[:stop]
+        out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
+    return out
+
+
+def run(
+    vlm: Vlm, asked: Sequence[Request], features: ImageFeatures | None, *, apart: int = 1, **options: Any
+) -> tuple[Any, int]:
+    """``generate`` of the model, greedy, for rows with equally many pictures, padded on the left behind what they share.
+
+    Args:
+        apart: tokens at each row's end that are not taken for shared, though they may be the same.
+        options: of ``generate``.
+
+    Returns:
+        its token ids, rows x (length of the longest request + new tokens), and that length.
+    """
     import torch
 
     pad = vlm.tokenizer.pad_token_id
-    shared = _shared(asked, vlm.image_token_id)
+    shared = _shared(asked, vlm.image_token_id, apart)
     longest = max(len(r.ids) for r in asked)
     rows, mask = [], []
     for r in asked:
@@ -149,16 +188,8 @@ def _batch(
     with torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
             inputs[_cache_name(vlm)] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
-        generated = vlm.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None, temperature=None
-        )
-    ends = set(vlm.stop_ids())
-    out = []
-    for row in generated[:, longest:].tolist():
-        stop = next((i for i, token in enumerate(row) if token in ends), None)
-        kept = row if stop is None else row[:stop]
-        out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
-    return out
+        generated = vlm.model.generate(**inputs, **options, do_sample=False, top_p=None, top_k=None, temperature=None)
+    return generated, longest
 
 
 def _forget_positions(vlm: Vlm) -> None:
@@ -180,10 +211,10 @@ def _head_in_one_piece(vlm: Vlm) -> Iterator[None]:
         handle.remove()
 
 
-def _shared(asked: Sequence[Request], image_token: int | None) -> int:
-    """How many tokens every row begins with (at least one is left, and images are not shared)."""
+def _shared(asked: Sequence[Request], image_token: int | None, apart: int = 1) -> int:
+    """How many tokens every row begins with (at least ``apart`` are left, and images are not shared)."""
     n = 0
-    for column in zip(*(r.ids[:-1] for r in asked), strict=False):
+    for column in zip(*(r.ids[:-apart] for r in asked), strict=False):
         if len(set(column)) > 1 or column[0] == image_token:
             break
         n += 1

@@ -205,14 +205,14 @@ class Source:
         """``hashes``: of the picture files read so far; one picture may stand beside many requests."""
         image, sha256 = "", ""
         if item.picture is not None:
-            path = _stored(item.picture) if isinstance(item.picture, bytes) else item.picture.absolute()
+            path = stored(item.picture) if isinstance(item.picture, bytes) else item.picture.absolute()
             sha256 = hashes.get(path) or hashes.setdefault(path, file_sha256(path))
             image = str(path)
         form = item.form or classify_form(item.text)
         return Prompt(item.text, self.info.kind, self.name, form, item.category, item.reference, image, sha256)
 
 
-def _stored(data: bytes) -> Path:
+def stored(data: bytes) -> Path:
     """A picture out of a Parquet file, as a file of the cache that is called after its bytes."""
     import hashlib
 
@@ -243,11 +243,17 @@ def source(name: str, info: SourceInfo, packaged: Package | Path | None = None) 
     """Register a loader. ``packaged``: the wheel, or the folder of this package, that the set comes in."""
 
     def add(loader: Loader) -> Loader:
-        _INFO[name] = info
-        SOURCES.register(name)(Source(name, info, loader, packaged))
+        register(Source(name, info, loader, packaged))
         return loader
 
     return add
+
+
+def register(part: Source) -> Source:
+    """Make ``part`` known under its name."""
+    _INFO[part.name] = part.info
+    SOURCES.register(part.name)(part)
+    return part
 
 
 def source_info(name: str) -> SourceInfo:
@@ -263,14 +269,15 @@ def read_source(name: str, places: Mapping[str, PlaceSpec] | None = None) -> Kep
     """
     part = SOURCES.get(name)
     if isinstance(part, Source):
-        return part.read(_named(part, places or {}))
+        return part.read(place_for(part, places or {}))
     prompts = part()
     kept = [p for p in prompts if p.kind != "harmful" or not mentions_minor(p.text)]
     cut = len(prompts) - len(kept)
     return Kept(kept, cut, {MINORS: cut} if cut else {})
 
 
-def _named(part: Source, places: Mapping[str, PlaceSpec]) -> PlaceSpec | None:
+def place_for(part: Source, places: Mapping[str, PlaceSpec]) -> PlaceSpec | None:
+    """What ``places`` names for this source or for its family; None if nothing."""
     family = part.folder_name
     found = places.get(part.name, places.get(family))
     if part.name in places or found is None or not (isinstance(found, Mapped) or found.is_file()):

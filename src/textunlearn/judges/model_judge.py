@@ -117,7 +117,7 @@ class ModelJudge(ABC):
             if label != "broken" and (case.prompt.kind == "harmful" or self.knows_refusals)
         ]
         # Cases may share request and answer (one answer in several suites): asked once.
-        texts = {i: (pairs[i][0].prompt.text, without_prefill(pairs[i][1].text, pairs[i][0].prefill)) for i in asked}
+        texts = {i: (pairs[i][0].prompt.request, without_prefill(pairs[i][1].text, pairs[i][0].prefill)) for i in asked}
         distinct = list(dict.fromkeys(texts.values()))
         opinions = dict(zip(distinct, self._ask(distinct), strict=True))
         out = []

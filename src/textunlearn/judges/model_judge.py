@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from textunlearn.endpoint.messages import Message
 from textunlearn.errors import UserError
 from textunlearn.judges import pair
-from textunlearn.judges.backends import Backend, Local, Question, Said, Served, Turn, defanged
+from textunlearn.judges.backends import Backend, Local, Question, Said, Served, defanged
 from textunlearn.judges.rules import RulesJudge
 from textunlearn.judges.text import without_prefill
 from textunlearn.records import Answer, Case, Label, Verdict
@@ -170,5 +171,5 @@ def last(pattern: re.Pattern[str], reply: str) -> re.Match[str]:
 
 def one_turn(text: str, raw: str, request: str, answer: str, system: str = "") -> Question:
     """A question that a chat endpoint gets as one user turn (behind ``system``), and a local model as ``raw``."""
-    turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
-    return Question(raw, turns, (Turn("user", request), Turn("assistant", answer)))
+    turns = (*((Message("system", system),) if system else ()), Message("user", text))
+    return Question(raw, turns, (Message("user", request), Message("assistant", answer)))

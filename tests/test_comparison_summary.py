@@ -22,6 +22,7 @@ from textunlearn.comparison.summary import (
     summarise,
     worst_broken,
 )
+from textunlearn.comparison.wording import best_sentence
 from textunlearn.errors import UserError
 from textunlearn.evaluation.statistics import Rate
 from textunlearn.evaluation.suites import SETS

@@ -226,7 +226,10 @@ class EvaluationSpec(Part):
         False, description="fine-tune the result a little and attack it again; look at the first token's ranks"
     )
     max_new_tokens: int = Field(32, ge=1)
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = Field(
+        "auto",
+        description="cases at once; auto: found as it goes, doubled while memory has room, halved where it had not",
+    )
 
     @field_validator("suites", mode="before")
     @classmethod

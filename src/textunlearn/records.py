@@ -53,10 +53,17 @@ class Prompt:
     file (as in ``Case.images``), so that what a run stores is the same wherever the data set lay."""
     image_sha256: str = ""
     """Hex SHA-256 of the picture file's bytes."""
+    asked: str = ""
+    """What is really asked, where ``text`` only points at the picture ("The image shows a list ..."); "" where ``text`` says it."""
+
+    @property
+    def request(self) -> str:
+        """What is really asked, in words: for judges and for whoever reads a report. No model is shown it for its own."""
+        return self.asked or self.text
 
     @property
     def id(self) -> str:
-        # the picture's bytes count, not its name; a request without one keeps the id it always had
+        # The picture's bytes count, not its name; a request without one keeps the id it always had. `asked` adds nothing to both.
         return digest(self.text, self.kind, *([self.image_sha256] if self.image_sha256 else []))
 
 

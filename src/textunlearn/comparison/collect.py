@@ -189,5 +189,5 @@ def _coverage(folder: Path, judge: str, topics: Collection[str]) -> dict[str, An
     groups: dict[str, list[bool]] = {"inside": [], "outside": []}
     for case in read_records(folder / "cases.jsonl", Case):
         if case.prompt.kind == "harmful" and case.attack == "direct":
-            groups["inside" if topic_of(case.prompt.text).name in topics else "outside"].append(unsafe[case.id])
+            groups["inside" if topic_of(case.prompt.request).name in topics else "outside"].append(unsafe[case.id])
     return {name: Rate(sum(found), len(found)).to_json() for name, found in groups.items()}

@@ -32,6 +32,9 @@ class Mapped(BaseModel):
     category_column: str | None = None
     answer_column: str | None = Field(None, description="holds an answer to it")
     image_column: str | None = Field(None, description="holds the picture's path, relative to image_folder")
+    asked_column: str | None = Field(
+        None, description="holds what is really asked, where the request only points at the picture"
+    )
     image_folder: Path | None = Field(None, description="default: the folder of the file")
 
 

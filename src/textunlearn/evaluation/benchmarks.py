@@ -15,7 +15,7 @@ from textunlearn.data.places import PlaceSpec
 from textunlearn.data.questions import QUESTION_SETS, QuestionSet, read_examples, read_questions
 from textunlearn.errors import UserError
 from textunlearn.evaluation.forms import FORMS, ByAnswer, ByLikelihood, Form
-from textunlearn.evaluation.generation import BATCH, Answerer, answer_cases, requests
+from textunlearn.evaluation.generation import Answerer, answer_cases, requests
 from textunlearn.evaluation.likelihood import choices, likelihoods
 from textunlearn.evaluation.suites import spread
 from textunlearn.files import append_records, read_records, write_records
@@ -211,7 +211,7 @@ def measure(
     folder: Path,
     model: str,
     progress: Callable[[int, int], None] | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     failures: dict[str, str] | None = None,
 ) -> None:
     """Put the questions to ``vlm``, which the run calls ``model``, and write its scores; what is stored is not asked again.
@@ -241,7 +241,7 @@ def _likelihoods(
     folder: Path,
     store: Path,
     progress: Callable[[int, int], None] | None,
-    batch_size: int,
+    batch_size: int | None,
 ) -> dict[str, tuple[float, ...]]:
     known = {one.question: one.values for one in read_records(store, Likelihoods)}
     missing = [(q, c) for q, c in zip(prepared.questions, prepared.cases, strict=True) if q.id not in known]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.evaluation.generation import BATCH, Request, in_batches, run
+from textunlearn.evaluation.batching import BATCH, in_batches
+from textunlearn.evaluation.generation import Request, run
 from textunlearn.vlm.image_features import ImageFeatures
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def likelihoods(
     vlm: Vlm,
     asked: Sequence[Choices],
     done: Callable[[list[int], list[tuple[float, ...]]], None] | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     features: ImageFeatures | None = None,
 ) -> list[tuple[float, ...]]:
     """Log-likelihood in nats of each continuation, summed over its tokens, for each of ``asked``.
@@ -65,7 +66,7 @@ def likelihoods(
     out: list[tuple[float, ...]] = [()] * len(asked)
     widest = max(tails, default=1)
     table: Any = vlm.embed.weight
-    size = max(1, min(batch_size, LOGITS // (widest * table.shape[0])))
+    size = max(1, min(batch_size or BATCH, LOGITS // (widest * table.shape[0])))
 
     def work(some: list[int]) -> list[list[float]]:
         requests = []

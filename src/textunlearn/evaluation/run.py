@@ -306,11 +306,9 @@ class EvaluationRun(Generic[R]):
                 batch_size=self._batch(),
             )
 
-    def _batch(self) -> int:
-        from textunlearn.evaluation.generation import BATCH
-
+    def _batch(self) -> int | None:
         wanted = self.recipe.evaluation.batch_size
-        return BATCH if wanted == "auto" else wanted
+        return None if wanted == "auto" else wanted
 
     def _own_answers(self) -> tuple[list[Prompt], list[str]]:
         """The ordinary typed cases and the original model's answers to them."""

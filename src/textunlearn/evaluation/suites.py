@@ -90,7 +90,10 @@ def pick(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
     ``pick(p, n + 1)``, so a larger run contains the smaller one.
     """
     # of repeats the one with the smallest fields stays, whatever the order they came in
-    unique = {p.id: p for p in sorted(prompts, key=lambda p: (p.source, p.form, p.category, p.reference), reverse=True)}
+    unique = {
+        p.id: p
+        for p in sorted(prompts, key=lambda p: (p.source, p.form, p.category, p.reference, p.asked), reverse=True)
+    }
     return spread(list(unique.values()), ("source", "form", "category"))[:n]
 
 

@@ -57,7 +57,7 @@ class RelevanceJudge:
         """One verdict a case, in the order of ``cases``. UserError where the embeddings' model cannot be had."""
         verdicts = [replace(verdict, judge=self.name) for verdict in RulesJudge().judge(cases, answers)]
         asked = {
-            i: (case.prompt.text, text)
+            i: (case.prompt.request, text)
             for i, (case, answer) in enumerate(pair(cases, answers))
             if verdicts[i].label == "unsafe"
             # In doubt the model is not flattered: an answer that tries to speak to the judge is no harmless evasion.

@@ -46,8 +46,8 @@ GRID: dict[str, list[dict[str, float]]] = {
     "simnpo": [{"harm": 1}, {"harm": 4}],
     "rmu": [{"harm": 0.3}, {"harm": 1}],
     "rerouting": [{"harm": 1}, {"harm": 5}],
-    "sft": [{"safe": 1}, {"safe": 2}],
-    "safe_unlearning": [{"safe": 0.5}, {"safe": 1}],
+    "sft": [{"safe": 1}, {"safe": 2}, {"safe": 0.3}],
+    "safe_unlearning": [{"safe": 0.5}, {"safe": 1}, {"safe": 0.2}],
 }
 """Settings tried, beside the defaults of the method's file; the first of each is close to its paper's."""
 TAKEN_OVER = ("data/answers.jsonl", "reference.safetensors")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comparison_data import ORIGINAL, N, comparison, entry, full, result, suite
-from textunlearn.comparison.claims import FAILS, HOLDS, OPEN, Claim, best_sentence, claims
+from textunlearn.comparison.claims import FAILS, HOLDS, OPEN, Claim, claims
 from textunlearn.comparison.groups import ATTACKS, GROUPS, HARMLESS
 from textunlearn.comparison.pooled import Pooled, difference, figure, pool
 from textunlearn.comparison.summary import (
@@ -22,6 +22,7 @@ from textunlearn.comparison.summary import (
     summarise,
     worst_broken,
 )
+from textunlearn.comparison.wording import best_sentence
 from textunlearn.errors import UserError
 from textunlearn.evaluation.statistics import Rate
 from textunlearn.evaluation.suites import SETS

@@ -92,21 +92,24 @@ def test_a_set_that_is_nowhere_says_where_it_can_be_had(monkeypatch: pytest.Monk
 
 def test_a_table_of_ones_own_stands_for_a_set(tmp_path: Path) -> None:
     table(
-        tmp_path / "mine.csv", "ask,topic,file", [("What is it?", "things", "a.png"), ("And it?", "things", "gone.png")]
-    )
+        tmp_path / "mine.csv", "ask,topic,file,meant",
+        [("What is it?", "things", "a.png", "What is a frob?"), ("And it?", "things", "gone.png", "")],
+    )  # fmt: skip
     put(tmp_path / "pictures/a.png", png(1))
     spec = Mapped(
-        file=tmp_path / "mine.csv", column="ask", category_column="topic", image_column="file", image_folder=tmp_path / "pictures"
+        file=tmp_path / "mine.csv", column="ask", category_column="topic", image_column="file", image_folder=tmp_path / "pictures",
+        asked_column="meant",
     )  # fmt: skip
     kept = registered("siuo").read(spec)
     assert [(p.text, p.category, p.kind, p.source) for p in kept.prompts] == [
         ("What is it?", "things", "harmful", "siuo")
     ]
+    assert kept.prompts[0].request == "What is a frob?"
     assert kept.prompts[0].image == str(tmp_path / "pictures/a.png") and kept.reasons == {NO_PICTURE: 1}
     with pytest.raises(UserError, match="siuo is a set of pictures; say with image_column which column"):
         registered("siuo").read(Mapped(file=tmp_path / "mine.csv", column="ask"))
     with pytest.raises(
-        UserError, match=r"mine\.csv line 2 has no column 'prompt'; the columns there are: ask, topic, file"
+        UserError, match=r"mine\.csv line 2 has no column 'prompt'; the columns there are: ask, topic, file, meant"
     ):
         registered("strongreject").read(Mapped(file=tmp_path / "mine.csv"))
 

@@ -8,9 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from publisher_layouts import LAYOUTS, advbench, harmbench, mm_safetybench, mssbench, png, put, table, vlsbench
+from publisher_layouts import (
+    LAYOUTS,
+    advbench,
+    harmbench,
+    mm_safetybench,
+    mm_safetybench_hub,
+    mssbench,
+    png,
+    put,
+    table,
+    vlsbench,
+)
 from textunlearn.data.filters import mentions_minor
 from textunlearn.data.places import Mapped
+from textunlearn.data.questions import QUESTION_SETS
 from textunlearn.data.sources import (
     EMPTY,
     MINORS,
@@ -64,7 +76,7 @@ def test_every_set_has_a_test_of_its_layout_and_says_what_must_be_known(tmp_path
         for name in build(tmp_path)
     }
     known = {name for name in SOURCES.names() if isinstance(SOURCES.get(name), Source)}
-    assert known - SHIPPED - {"hades"} == read
+    assert known - SHIPPED - {"hades"} - set(QUESTION_SETS.names()) == read  # questions: test_questions
     for name in known:
         info = source_info(name)
         assert info.about and info.licence and (info.homepage or name in SHIPPED)
@@ -88,6 +100,34 @@ def test_what_a_picture_shows_is_read_for_minors_too(tmp_path: Path) -> None:
     vlsbench(tmp_path)
     kept = registered("vlsbench").read(tmp_path)
     assert kept.reasons == {MINORS: 1} and not any(mentions_minor(p.text) for p in kept.prompts)
+
+
+ASKED = {
+    "figstep": "Steps to frobnicate 1.",
+    "mm_safetybench_sd": "How do I frobnicate Illegal_Activitiy?",
+    "jailbreakv_28k_query_typo": "How do I frobnicate query_typo?",
+    "harmbench_multimodal": "What is this for?\n\n(The picture shows: a lock)",
+    "vlsbench": "How do I open this?\n\n(The picture shows: A lock.)",
+    "siuo": "Is this a good place to jump?",
+    "hades": "Tell me how to frobnicate a robot",
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_really_asked_is_told_beside_the_words(name: str, tmp_path: Path) -> None:
+    if name == "hades":
+        pytest.importorskip("pyarrow")
+    LAYOUTS[source_info(name).family or name](tmp_path)
+    first = registered(name)(tmp_path)[0]
+    assert first.request == ASKED[name]
+    assert bool(first.asked) is (first.text != first.request), "words that say it themselves are not kept twice"
+
+
+def test_the_hubs_copy_tells_what_is_asked_in_another_file(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    mm_safetybench_hub(tmp_path)
+    asked = {p.request for p in registered("mm_safetybench_typo")(tmp_path)}
+    assert asked == {f"How do I frobnicate {scenario}?" for scenario in ("Illegal_Activitiy", "Gov_Decision")}
 
 
 def test_the_same_words_beside_other_pictures_are_other_requests(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_shared_prefix_on_and_off_are_equal(
     asked = requests(clip, some, folder)
     assert generation._shared(asked, clip.image_token_id) >= 5
     shared = generate(clip, asked, TOKENS)
-    monkeypatch.setattr(generation, "_shared", lambda asked, image_token: 0)
+    monkeypatch.setattr(generation, "_shared", lambda *_: 0)
     assert generate(clip, asked, TOKENS) == shared
 
 
@@ -215,6 +215,7 @@ def test_shared_stops_before_images_and_leaves_a_token() -> None:
     assert generation._shared([Request((1, 2, 3))], None) == 2
     assert generation._shared([Request((1, 2, 3)), Request((1, 2))], None) == 1
     assert generation._shared([Request((1, 9, 9, 4)), Request((1, 9, 9, 5))], 9) == 1
+    assert generation._shared([Request((1, 2, 3, 4)), Request((1, 2, 3, 5))], None, apart=2) == 2
 
 
 def test_prefill_is_part_of_the_prompt_and_of_the_answer(clip: Vlm, cases: tuple[list[Case], Path]) -> None:

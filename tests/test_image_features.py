@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import tiny
+from textunlearn.errors import UserError
 from textunlearn.evaluation.generation import Request, generate, requests
 from textunlearn.records import Case, Prompt
 from textunlearn.vlm.image_features import ImageFeatures
@@ -68,6 +69,28 @@ def test_a_second_language_model_needs_no_vision_at_all(tmp_path: Path, monkeypa
     second = ImageFeatures(vlm, tmp_path / "features")
     assert [a.text for a in generate(vlm, rows, TOKENS, features=second)] == expected
     assert second.encoded == 0
+
+
+def test_no_picture_is_opened_twice_where_features_are_kept(tmp_path: Path) -> None:
+    """The files may be gone once `requests` has looked at them and their features are there."""
+    vlm = family("qwen2_vl", tmp_path)  # its grids must go along with the features
+    rows = asked(vlm, tmp_path)
+    expected = generate(vlm, rows, TOKENS)
+    generate(vlm, rows, TOKENS, features=ImageFeatures(vlm, tmp_path / "features"))
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    assert generate(vlm, rows, TOKENS, features=ImageFeatures(vlm, tmp_path / "features")) == expected
+    unseen = [Request(row.ids, row.images, row.prefill) for row in rows]
+    with pytest.raises(UserError, match="there is no image"):
+        generate(vlm, unseen, TOKENS, features=ImageFeatures(vlm, tmp_path / "features"))
+
+
+def test_requests_nobody_looked_at_are_answered_the_same(tmp_path: Path) -> None:
+    vlm = family("qwen2_vl", tmp_path)
+    rows = asked(vlm, tmp_path)
+    unseen = [Request(row.ids, row.images, row.prefill) for row in rows]
+    features = ImageFeatures(vlm, tmp_path / "features")
+    assert generate(vlm, unseen, TOKENS, features=features) == generate(vlm, rows, TOKENS, features=features)
 
 
 def test_another_vision_side_has_its_own(tmp_path: Path) -> None:

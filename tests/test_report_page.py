@@ -191,6 +191,17 @@ def test_what_is_typed_is_shown_only_if_it_names_no_request(plain: Path) -> None
         assert item.typed is not None and item.typed.hidden and item.prefill is not None and item.prefill.hidden
 
 
+def test_of_a_set_of_pictures_what_is_really_asked_is_the_request(plain: Path) -> None:
+    run = read_run(plain)
+    own = [c for c in run.cases if c.suite == "figstep"]
+    own = [replace(c, prompt=replace(c.prompt, text=c.text, asked=c.prompt.text)) for c in own]
+    object.__setattr__(run, "cases", tuple(own))
+    shown = gallery(run, show_unsafe=True)
+    assert {item.request.text for item in shown} <= {c.prompt.asked for c in own}
+    redacted = gallery(run)
+    assert all(item.request.hidden and item.typed and item.typed.text == own[0].text for item in redacted)
+
+
 def test_redacted_images_hold_twelve_blocks_a_side(plain: Path) -> None:
     run = read_run(plain)
     for shown, size in ((False, 12), (True, 360)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from textunlearn.errors import UserError
-from textunlearn.evaluation.statistics import Rate, corrected, mcnemar, mean_over_seeds, rogan_gladen
+from textunlearn.evaluation.statistics import Rate, mcnemar, mean_over_seeds, rogan_gladen
 
 
 def test_wilson_by_hand() -> None:
@@ -73,11 +73,3 @@ def test_rogan_gladen_by_hand() -> None:
 def test_a_judge_that_guesses_cannot_be_corrected() -> None:
     with pytest.raises(UserError, match=r"0\.50"):
         rogan_gladen(0.2, 0.5, 0.5)
-
-
-def test_corrected_interval() -> None:
-    value, low, high = corrected(Rate(22, 100), 0.9, 0.95)
-    rate = Rate(22, 100)
-    assert value == pytest.approx(0.2) and low is not None and high is not None and low < 0.2 < high
-    assert rate.low is not None and low == pytest.approx((rate.low - 0.05) / 0.85)
-    assert corrected(Rate(0, 0), 0.9, 0.95) == (None, None, None)

@@ -145,6 +145,18 @@ def test_losses_are_of_the_models_own_logits(tmp_path: Path) -> None:
         torch.testing.assert_close(got, torch.cat(own), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["rmu", "rerouting"])
+def test_no_distribution_is_computed_where_only_states_are_wanted(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    seen: list[Any] = []
+    original = UnlearningTrainer.answers
+    monkeypatch.setattr(UnlearningTrainer, "answers", lambda *a, **k: seen.append(original(*a, **k)) or seen[-1])
+    train(tiny.loaded(clip_folder), tmp_path, steps=1, method=name)
+    assert all(set(found.reference) == {"benign"} for found in seen) and seen
+    assert all(set(states) == {"harmful", "benign"} for found in seen for states in found.reference_states.values())
+
+
 @pytest.mark.parametrize("name", [name for name in METHODS.names() if name != "distillation"])
 def test_every_method_trains_the_same_in_one_and_in_many_micro_batches(
     name: str, clip_folder: Path, tmp_path: Path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from textunlearn.data.questions import QuestionSet
     from textunlearn.data.sources import Source, SourceInfo
 
 
@@ -99,26 +100,34 @@ def judges() -> Table:
 def datasets() -> Table:
     from rich.text import Text
 
+    from textunlearn.data.questions import QUESTION_SETS
     from textunlearn.data.sources import SOURCES, source_info
+    from textunlearn.evaluation.forms import FORMS
 
     table = as_table(
-        "Data sets (recipe: data.harmful, data.lookalike, data.ordinary, data.places)",
+        "Data sets (recipe: data.harmful, data.lookalike, data.ordinary, data.places; questions: evaluation.utility)",
         ("name, hub id", "requests", "kind, for", "licence", "what it holds, what is left out of it"),
         (),
     )
     table.columns[3].max_width = 16
+    questions = QUESTION_SETS.names()
     for name in SOURCES.names():
         info = source_info(name)
+        use = "training" if info.trainable else "tests only"
+        asked = f"\nquestions: {QUESTION_SETS.get(name).form}" if name in questions else ""
         table.add_row(
             Text.assemble((name, "cyan"), ("\n" + info.hub if info.hub else "", "dim")),
             Text(_size(info)),
-            Text(f"{info.kind}\n{'training' if info.trainable else 'tests only'}"),
+            Text(f"{info.kind}\n{use}{asked}"),
             Text(info.licence),
             Text.assemble(f"{info.about}.", (f" Left out: {info.cut}." if info.cut else "", "dim")),
         )
     table.caption = (
         "Always left out and counted: repeats, empty requests, missing pictures, and harmful requests that may be about minors. "
-        "`textunlearn datasets NAME` counts them where the set is on this machine, and says how to get it where it is not."
+        "`textunlearn datasets NAME` counts them where the set is on this machine, and says how to get it where it is not. "
+        "Questions have known answers (`textunlearn evaluate --utility NAME[:FORM]`); forms: "
+        + "; ".join(f"{name}: {FORMS.get(name).about}" for name in FORMS.names())
+        + "."
     )
     table.caption_justify = "left"
     return table
@@ -132,7 +141,9 @@ def _size(info: SourceInfo) -> str:
 
 def dataset(name: str, place: Path | None = None) -> str:
     """One data set in full: what it is, where it can be had, what a recipe says, and how many of it are usable here."""
+    from textunlearn.data.questions import QUESTION_SETS
     from textunlearn.data.sources import SOURCES, Source, source_info
+    from textunlearn.evaluation.forms import FORMS
 
     info, part = source_info(name), SOURCES.get(name)
     facts = {
@@ -146,29 +157,44 @@ def dataset(name: str, place: Path | None = None) -> str:
         "hub": f"{info.hub}{' (asks you to accept its terms)' if info.gated else ''}" if info.hub else "",
         "left out": info.cut,
     }
+    questions = QUESTION_SETS.get(name) if name in QUESTION_SETS.names() else None
+    if questions is not None:
+        facts["questions"] = f"with known answers; {questions.form}: {FORMS.get(questions.form).about}"
     lines = [name, "", *(f"  {key:<11}{value}" for key, value in facts.items() if value)]
     if not isinstance(part, Source):
         return "\n".join(lines)
-    lines += ["", "  " + _here(part, place), "", "In a recipe:", "", *_example(part, info.trainable)]
+    lines += ["", "  " + _here(part, place, questions), "", "In a recipe:", "", *_example(part, info.trainable)]
+    if questions is not None:
+        lines += ["  evaluation:", f"    utility: [{{source: {name}, limit: 200}}]"]
     return "\n".join(lines)
 
 
-def _here(part: Source, named: Path | None) -> str:
+def _here(part: Source, named: Path | None, questions: QuestionSet | None) -> str:
     """What is usable of the set, where it is on this machine; else how to get it. Nothing is fetched."""
     place = part.place(named) if named is not None else part.here()
     if place is None:
         return f"Not on this machine: {part.how_to_get()}."
-    kept = part.read(place.file or place.folder)
-    cut = ", ".join(f"{n} {reason}" for reason, n in sorted(kept.reasons.items())) or "nothing"
-    return f"Here ({place.title}): {_count(len(kept.prompts))} requests; left out: {cut}."
+    where = place.file or place.folder
+    if questions is not None:
+        read = questions.read(where, lambda _: [])  # none is chosen: no picture is kept
+        count, reasons = f"{_count(read.pool)} questions", read.reasons
+    else:
+        kept = part.read(where)
+        count, reasons = f"{_count(len(kept.prompts))} requests", kept.reasons
+    cut = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "nothing"
+    return f"Here ({place.title}): {count}; left out: {cut}."
 
 
 def _example(part: Source, trainable: bool) -> list[str]:
+    from textunlearn.data.questions import QUESTION_SETS
+
     lines = ["  data:"]
     if trainable:
         lines += [f"    {part.info.kind}:", f"      - source: {part.name}"]
     if not isinstance(part.packaged, Path):
         lines += ["    places:", f"      {part.folder_name}: /where/it/lies", "      # or a table of your own:"]
+        if part.name in QUESTION_SETS.names():
+            return lines[:-1]  # right answers do not fit a table with mapped columns
         columns = "{file: mine.csv, column: question" + (", image_column: picture}" if part.info.pictures else "}")
         lines.append(f"      # {part.name}: {columns}")
     return lines

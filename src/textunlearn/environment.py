@@ -81,8 +81,11 @@ def peak_memory() -> int:
     """Most memory this process has held so far, in bytes (on the GPU, where it runs there)."""
     import torch
 
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else peak_rss()
+
+
+def peak_rss() -> int:
+    """Most main memory this process has held so far, in bytes."""
     if sys.platform == "win32":
         import psutil
 

@@ -57,6 +57,7 @@ class Job(EvaluationRun[Recipe]):
             "ordinary": min(data.max_ordinary, max(1, spec.steps * spec.ordinary_rows)),
         }
         with self.console.status("reading data"):
+            questions = self.prepare_benchmarks(images)
             splits = make_splits(
                 data.harmful,
                 data.lookalike,
@@ -68,6 +69,7 @@ class Job(EvaluationRun[Recipe]):
                 forms=data.forms,
                 topics=data.topics,
                 places=data.places,
+                asked=[case.prompt for one in self._prepared for case in one.cases],
             )
         parts = splits.parts()
         self.train_prompts: dict[str, list[Prompt]] = {kind: list(parts[f"{kind}_train"]) for kind in KINDS}
@@ -84,7 +86,7 @@ class Job(EvaluationRun[Recipe]):
             for name, prompts in parts.items()
         }
         cases, tests = self.build_cases()
-        report |= tests
+        report |= tests | questions
         self.require_pictures(cases, images)
         if not images:
             self._require_text_only()

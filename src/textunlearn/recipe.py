@@ -181,12 +181,42 @@ class TrainingSpec(Part):
     aim_refusal: float = Field(0.03, ge=0, le=1, description="refusals of held-out harmless requests")
 
 
+class UtilitySpec(Part):
+    """One set of questions whose right answers are known; ``NAME``, ``NAME=LIMIT`` or ``NAME:FORM=LIMIT`` in short."""
+
+    source: str = Field(min_length=1, description="a set of questions from `textunlearn datasets`, e.g. mmlu")
+    limit: int | None = Field(None, ge=1, description="at most this many questions, evenly over categories")
+    form: str | None = Field(
+        None, description="how it is answered: letters, continuation, generated, ...; none: as the set is in the field"
+    )
+    shots: int = Field(0, ge=0, le=32, description="answered examples before each question")
+    max_new_tokens: int | None = Field(None, ge=1, description="length of answers, where it is answered in words")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, equals, limit = value.partition("=")
+        source, colon, form = name.partition(":")
+        if equals and not limit.strip().isdecimal():
+            raise ValueError(f"{value!r} is not of the form NAME, NAME=LIMIT or NAME:FORM=LIMIT, e.g. gsm8k=200")
+        return {
+            "source": source.strip(),
+            **({"form": form.strip()} if colon else {}),
+            **({"limit": int(limit)} if equals else {}),
+        }
+
+
 class EvaluationSpec(Part):
-    suites: list[str | Suite] | Literal["default", "comparison"] = Field(
+    suites: list[str | Suite] | Literal["default", "comparison", "none"] = Field(
         "default",
         description="a set of suites, or a list of names from `textunlearn suites` and of suites of your own (source, attack)",
     )
-    limit: int | None = Field(None, ge=1, description="at most this many cases a suite")
+    utility: list[UtilitySpec] = Field(
+        [], description="sets of questions with known answers: names, or {source: gsm8k, limit: 200, shots: 5}"
+    )
+    limit: int | None = Field(None, ge=1, description="at most this many cases a suite, and questions a set")
     judge: str | dict[str, Any] = Field(
         DEFAULT,
         description="one of `textunlearn judges`, or its name with settings: {name: llama_guard_3, model: my/folder}",
@@ -196,7 +226,10 @@ class EvaluationSpec(Part):
         False, description="fine-tune the result a little and attack it again; look at the first token's ranks"
     )
     max_new_tokens: int = Field(32, ge=1)
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = Field(
+        "auto",
+        description="cases at once; auto: found as it goes, doubled while memory has room, halved where it had not",
+    )
 
     @field_validator("suites", mode="before")
     @classmethod
@@ -323,7 +356,8 @@ def check_places(places: Mapping[str, PlaceSpec], where: str) -> None:
 
 
 def check_evaluation(spec: EvaluationSpec, where: str) -> list[Suite]:
-    """The suites that ``spec`` names; UserError for a suite or judge that there is not."""
+    """The suites that ``spec`` names; UserError for a suite, set of questions or judge that there is not."""
+    from textunlearn.evaluation import benchmarks
     from textunlearn.evaluation.suites import chosen
     from textunlearn.judges.spec import make
 
@@ -331,6 +365,10 @@ def check_evaluation(spec: EvaluationSpec, where: str) -> list[Suite]:
         make(spec.judge)
     except UserError as error:
         raise UserError(f"{where}: evaluation.judge: {error}") from None
+    try:
+        benchmarks.chosen(spec.utility)
+    except UserError as error:
+        raise UserError(f"{where}: evaluation.utility: {error}") from None
     try:
         return chosen(spec.suites)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The records that flow through the tool: Prompt -> Case -> Answer -> Verdict.
+"""The records that flow through the tool: Prompt -> Case -> Answer -> Verdict; Question -> Answer or Likelihoods -> Score.
 
 Each is frozen, hashable and can be written to and read from JSON lines, so that generating, judging and reporting are
 separate steps over files.
@@ -53,10 +53,17 @@ class Prompt:
     file (as in ``Case.images``), so that what a run stores is the same wherever the data set lay."""
     image_sha256: str = ""
     """Hex SHA-256 of the picture file's bytes."""
+    asked: str = ""
+    """What is really asked, where ``text`` only points at the picture ("The image shows a list ..."); "" where ``text`` says it."""
+
+    @property
+    def request(self) -> str:
+        """What is really asked, in words: for judges and for whoever reads a report. No model is shown it for its own."""
+        return self.asked or self.text
 
     @property
     def id(self) -> str:
-        # the picture's bytes count, not its name; a request without one keeps the id it always had
+        # The picture's bytes count, not its name; a request without one keeps the id it always had. `asked` adds nothing to both.
         return digest(self.text, self.kind, *([self.image_sha256] if self.image_sha256 else []))
 
 
@@ -108,6 +115,51 @@ class Verdict:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of a benchmark: what is right is known, so no judge is needed."""
+
+    text: str
+    source: str
+    choices: tuple[str, ...] = ()
+    """What there is to choose from; () where the answer is free."""
+    right: int = -1
+    """Which of ``choices`` is right, from 0; -1 without choices."""
+    answers: tuple[str, ...] = ()
+    """Accepted answers to a free question; one a person, where several people were asked."""
+    category: str = ""
+    group: str = ""
+    """Questions of one group count together too (MME: the two about one picture); "" for none."""
+    listed: bool = False
+    """The text itself lists what to choose from, under the letters that ``choices`` are."""
+    solution: str = ""
+    """The answer worked out, where the source has it: what an example shows."""
+    images: tuple[str, ...] = ()
+    """Pictures in the order they are shown: absolute paths as a source gives them, () in a run's files."""
+    images_sha256: tuple[str, ...] = ()
+    """Hex SHA-256 of each picture file's bytes."""
+
+    @property
+    def id(self) -> str:
+        return digest(self.text, self.choices, self.images_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihoods:
+    """Log-likelihood (natural, summed over its tokens) of each choice of a question, in the order of the choices."""
+
+    question: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a question was answered: from 0 to 1 in each measure of its form (`evaluation.forms`), the main one first."""
+
+    question: str
+    values: tuple[float, ...]
+
+
 def to_json(record: Any) -> str:
     """One JSON line (no newline)."""
     return json.dumps(dataclasses.asdict(record), ensure_ascii=False)
@@ -125,4 +177,10 @@ def from_json(cls: type[R], line: str) -> R:
             if not isinstance(data.setdefault(several, []), list):
                 raise TypeError(f"{several} is not a list")
             data[several] = tuple(data[several])
+    elif cls in _WITH_TUPLES and isinstance(data, dict):
+        data = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     return cls(**data)
+
+
+_WITH_TUPLES: tuple[type, ...] = (Question, Likelihoods, Score)
+"""Records whose lists in JSON are tuples here."""

@@ -27,6 +27,7 @@ from textunlearn.judges import DEFAULT
         "evaluate llava-hf/llava-1.5-7b-hf --suite default",
         "evaluate my/model --adapter my/adapter --suite xstest_safe --suite harmbench@base64",
         'evaluate my/model --suite "strongreject@role_play | typography_short" --data strongreject=strongreject.csv',
+        "evaluate my/model --suite none --utility mmlu --utility gsm8k=200 --data mmlu=/data/mmlu",
         "evaluate http://localhost:8000/v1 --served my-model --key-env MY_KEY --limit 16",
     ),
 )
@@ -39,10 +40,21 @@ def evaluate(
     suite: Annotated[
         list[str] | None,
         typer.Option(
-            help="a suite, a set of suites, or SOURCE@ATTACK; may be repeated", show_default="default: a set of twelve"
+            help="a suite, a set of suites, SOURCE@ATTACK, or none; may be repeated",
+            show_default="default: a set of twelve",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="cases a suite, at most", show_default=False)] = None,
+    utility: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:FORM][=N]",
+            help="a set of questions with known answers, N of them at most; may be repeated",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="cases a suite and questions a set, at most", show_default=False)
+    ] = None,
     judge: Annotated[str, typer.Option(help="one of `textunlearn judges`")] = DEFAULT,
     data: Annotated[
         list[str] | None,
@@ -77,6 +89,7 @@ def evaluate(
         target,
         adapter=adapter,
         suites=suite or (),
+        utility=utility or (),
         limit=limit,
         judge=judge,
         data=data or (),

@@ -24,7 +24,7 @@ from textunlearn.comparison.summary import (
     worst_broken,
     wrecked,
 )
-from textunlearn.comparison.wording import listing, mean, points, rate, seeds
+from textunlearn.comparison.wording import listing, mean, measured, points, rate, seeds
 from textunlearn.report.html import flops_text
 from textunlearn.report.table import number, percent
 from textunlearn.report.verdict import BROKEN_RISE, PERPLEXITY_LIMIT, REFUSAL_RISE
@@ -90,12 +90,6 @@ def _subject(summary: Summary) -> tuple[Row | None, str]:
     return None, "Textual unlearning on typed text was not measured."
 
 
-def _measured(row: Row, *groups: str) -> str:
-    """E.g. "n = 128 and 192 a seed, 3 seeds"."""
-    sizes = [str(found.n) for group in groups if (found := row.rate(group))]
-    return f"n\u00a0=\u00a0{listing(sizes)} a seed, {seeds(len(row.seeds))}"
-
-
 def _transfers(row: Row, original: Row) -> bool | None:
     """Typographic attacks fell clearly, and succeed now by at most `MARGIN` more than typed ones; None where that is not known."""
     before = [original.rate(group) for group in ("direct", "typography")]
@@ -118,7 +112,7 @@ def _transfer(summary: Summary) -> tuple[str, str]:
     before, after = ([r.rate(group) for group in ("direct", "typography")] for r in (original, row))
     text = (
         f"{row.title}: unsafe answers to typed requests {rate(before[0])} → {rate(after[0])}, to typographic ones "
-        f"{rate(before[1])} → {rate(after[1])} ({_measured(row, 'direct', 'typography')})."
+        f"{rate(before[1])} → {rate(after[1])} ({measured(row, 'direct', 'typography')})."
     )
     if answer is None:
         missing = not all((*before, *after))
@@ -156,9 +150,9 @@ def _under(summary: Summary) -> tuple[str, str]:
     if worst is None:
         return OPEN, f"{row.title}: text and vision-text attacks were not both measured.{note}"
     over = [g.inline for g in ATTACKS if (value := row.rate(g.key)) and value.rate >= ASR_LIMIT]
-    measured = sum(row.rate(group.key) is not None for group in ATTACKS)
+    kinds = sum(row.rate(group.key) is not None for group in ATTACKS)
     text = (
-        f"{row.title}: the strongest of {measured} kinds of attack, {worst[0]}, succeeds on {rate(worst[1], n=True)} a seed "
+        f"{row.title}: the strongest of {kinds} kinds of attack, {worst[0]}, succeeds on {rate(worst[1], n=True)} a seed "
         f"({seeds(len(row.seeds))}); at or above {percent(ASR_LIMIT)}: {listing(over)}."
     )
     if worst[1].low < ASR_LIMIT <= worst[1].high:
@@ -244,7 +238,7 @@ def _pictures(summary: Summary) -> tuple[str, str]:
         part = (
             f"{pictured.title} against {plain.title}: vision-text attacks {rate(b)} against {rate(a)}, {points(known[0])}; "
             f"harmless requests refused {rate(d)} against {rate(c)}, {points(known[1])} "
-            f"({_measured(pictured, 'vision', 'harmless')})"
+            f"({measured(pictured, 'vision', 'harmless')})"
         )
         broke = [row.title for row in (plain, pictured) if wrecked(row, summary.original)]
         if broke:
@@ -340,7 +334,7 @@ def _slots(summary: Summary) -> tuple[str, str]:
         parts.append(
             f"{slotted.title} against {plain.title}: typographic attacks {rate(a)} → {rate(b)} ({marks[0]}); harmless images "
             f"refused {rate(c)} → {rate(d)} ({marks[1]}){'; its answers broke' if broke else ''} "
-            f"({_measured(slotted, 'typography', 'images')})."
+            f"({measured(slotted, 'typography', 'images')})."
         )
     said = f"Both are halved for {len(helped)} of {judged} losses (asked for: {LOSSES})."
     if len(helped) >= LOSSES:
@@ -389,18 +383,3 @@ def _ascent(summary: Summary) -> tuple[str, str]:
 def _size(row: Row) -> str:
     found = row.groups.get("all", {}).get("broken")
     return f" (n\u00a0=\u00a0{found.n:,} a seed, {seeds(len(row.seeds))})" if found else ""
-
-
-def best_sentence(summary: Summary) -> str:
-    """Which text-only method is best by the rule of `summary.best`, and its figures."""
-    row = best(summary)
-    if row is None:
-        return "No text-only method could be called the best: each lacks a measure, or its answers broke."
-    parts = [f"{group.inline} {rate(row.rate(group.key))}" for group in ATTACKS]
-    harmless = f"harmless requests refused {rate(row.rate('harmless'))}"
-    broken = f"broken {rate(row.groups['all'].get('broken'))}"
-    return (
-        f"Best text-only method: {row.title} ({_measured(row, 'attacks', 'harmless')}). Unsafe answers: {', '.join(parts)}; "
-        f"{harmless}; {broken}; perplexity {mean(row.figures.get('perplexity_ratio'))} times the original's. It was chosen on these "
-        "same cases, which flatters it a little."
-    )

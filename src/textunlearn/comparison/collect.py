@@ -160,7 +160,8 @@ def _result(run: Run, metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _measured(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
     """What holds of the original model as well as of a result."""
     rows = [row for row in metrics["suites"] if row["model"] == model]
-    return {
+    asked = [row for row in metrics.get("benchmarks", []) if row["model"] == model]
+    return ({"benchmarks": asked} if asked else {}) | {
         "suites": [{key: value for key, value in row.items() if key not in NOT_KEPT} for row in rows],
         "utility": metrics["utility"].get(model, {}),
         "further": metrics.get("further", {}).get(model, {}),
@@ -188,5 +189,5 @@ def _coverage(folder: Path, judge: str, topics: Collection[str]) -> dict[str, An
     groups: dict[str, list[bool]] = {"inside": [], "outside": []}
     for case in read_records(folder / "cases.jsonl", Case):
         if case.prompt.kind == "harmful" and case.attack == "direct":
-            groups["inside" if topic_of(case.prompt.text).name in topics else "outside"].append(unsafe[case.id])
+            groups["inside" if topic_of(case.prompt.request).name in topics else "outside"].append(unsafe[case.id])
     return {name: Rate(sum(found), len(found)).to_json() for name, found in groups.items()}

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from textunlearn import shell
 from textunlearn.errors import UserError
-from textunlearn.evaluation import further
+from textunlearn.evaluation import benchmarks, further
 from textunlearn.files import atomic, read_json, write_json, write_text
 from textunlearn.job import BEFORE
 from textunlearn.recipe import Recipe
@@ -222,6 +222,12 @@ def take_over(sources: Sequence[Run], run: Run) -> None:
         measured = next(filter(None, (_part(other.folder / file) for other in alike)), None)
         if measured and not target.exists():
             write_json(target, {BEFORE: measured})
+    for other in alike:
+        for source in sorted((other.folder / benchmarks.FOLDER / BEFORE).glob("*.jsonl")):
+            target = benchmarks.store_file(run.folder, BEFORE, source.stem)
+            if not target.exists():
+                with atomic(target) as temporary:
+                    shutil.copyfile(source, temporary)
 
 
 def _part(path: Path) -> dict[str, Any]:

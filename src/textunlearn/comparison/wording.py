@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from textunlearn.comparison.groups import ATTACKS
 from textunlearn.comparison.pooled import Difference, Figure, Pooled
+from textunlearn.comparison.summary import Row, Summary, best
 from textunlearn.report.table import number, percent
 
 
@@ -47,3 +49,24 @@ def listing(words: Sequence[str]) -> str:
 
 def seeds(count: int) -> str:
     return f"{count} seed" + "s" * (count != 1)
+
+
+def measured(row: Row, *groups: str) -> str:
+    """E.g. "n = 128 and 192 a seed, 3 seeds"."""
+    sizes = [str(found.n) for group in groups if (found := row.rate(group))]
+    return f"n\u00a0=\u00a0{listing(sizes)} a seed, {seeds(len(row.seeds))}"
+
+
+def best_sentence(summary: Summary) -> str:
+    """Which text-only method is best by the rule of `summary.best`, and its figures."""
+    row = best(summary)
+    if row is None:
+        return "No text-only method could be called the best: each lacks a measure, or its answers broke."
+    parts = [f"{group.inline} {rate(row.rate(group.key))}" for group in ATTACKS]
+    harmless = f"harmless requests refused {rate(row.rate('harmless'))}"
+    broken = f"broken {rate(row.groups['all'].get('broken'))}"
+    return (
+        f"Best text-only method: {row.title} ({measured(row, 'attacks', 'harmless')}). Unsafe answers: {', '.join(parts)}; "
+        f"{harmless}; {broken}; perplexity {mean(row.figures.get('perplexity_ratio'))} times the original's. It was chosen on these "
+        "same cases, which flatters it a little."
+    )

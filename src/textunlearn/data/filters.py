@@ -88,8 +88,11 @@ def content_words(text: str) -> frozenset[str]:
 
 
 def near_duplicates(prompts: Iterable[Prompt], others: Iterable[Prompt], threshold: float = 0.6) -> list[Prompt]:
-    """Those of ``prompts`` with a near one in ``others``: Jaccard index of content words >= ``threshold`` (0 to 1)."""
-    pool = [content_words(other.text) for other in others]
+    """Those of ``prompts`` with a near one in ``others``: Jaccard index of content words >= ``threshold`` (0 to 1).
+
+    Of others whose words only point at a picture, what is really asked counts too.
+    """
+    pool = [content_words(text) for other in others for text in dict.fromkeys((other.text, other.request))]
     by_word: dict[str, list[int]] = {}
     for number, words in enumerate(pool):
         for word in words:
@@ -140,6 +143,10 @@ def split(prompts: Iterable[Prompt], test_share: float, seed: int = 0) -> tuple[
 
 def data_hash(prompts: Iterable[Prompt]) -> str:
     """Short SHA-256 of the prompts with all their fields, in any order."""
-    fields = ([p.kind, p.text, p.source, p.form, p.category, p.reference, p.image_sha256] for p in prompts)
-    # an empty last field is left out: sets without pictures keep the hash they had before prompts could have one
-    return digest(sorted(row if row[-1] else row[:-1] for row in fields))
+
+    def fields(p: Prompt) -> list[str]:
+        # What came later is left out where it is empty: sets without it keep the hash they had before.
+        later = [p.image_sha256, p.asked] if p.asked else [p.image_sha256] if p.image_sha256 else []
+        return [p.kind, p.text, p.source, p.form, p.category, p.reference, *later]
+
+    return digest(sorted(map(fields, prompts)))

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from textunlearn.data.rows import Row, read_document, read_rows, unit
+from textunlearn.data.rows import Row, iter_rows, read_document, unit
 from textunlearn.errors import UserError
 from textunlearn.files import cache_dir
 from textunlearn.records import digest
@@ -32,6 +32,9 @@ class Mapped(BaseModel):
     category_column: str | None = None
     answer_column: str | None = Field(None, description="holds an answer to it")
     image_column: str | None = Field(None, description="holds the picture's path, relative to image_folder")
+    asked_column: str | None = Field(
+        None, description="holds what is really asked, where the request only points at the picture"
+    )
     image_folder: Path | None = Field(None, description="default: the folder of the file")
 
 
@@ -128,9 +131,9 @@ class Place:
         )
 
     def rows(self, *patterns: str) -> Iterator[Entry]:
-        """The rows of every file of the first pattern that has any; see `read_rows`."""
+        """The rows of every file of the first pattern that has any; see `read_rows`. One after the other."""
         for path in self.find(*patterns):
-            for row in read_rows(path):
+            for row in iter_rows(path):
                 yield Entry(path, row)
 
     def document(self, *patterns: str) -> tuple[Path, Any]:

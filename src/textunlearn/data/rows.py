@@ -43,13 +43,19 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: no such file, another ending, not UTF-8, a NUL byte, a row of another shape; with file and line.
     """
+    return list(iter_rows(path))
+
+
+def iter_rows(path: Path) -> Iterator[Row]:
+    """The same one after the other: a Parquet file with pictures in it need not fit into memory."""
     if path.suffix.lower() == ".parquet":
-        return list(_parquet(path))
+        yield from _parquet(path)
+        return
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         known = ", ".join([*_READERS, ".parquet"])
         raise UserError(f"{path} is not a data file this tool reads; give one that ends in {known}")
-    return list(reader(path, _text(path)))
+    yield from reader(path, _text(path))
 
 
 def read_document(path: Path) -> Any:

@@ -70,6 +70,7 @@ def make_splits(
     original_share: float = 0.5,
     topics: Sequence[str] = (),
     places: Mapping[str, PlaceSpec] | None = None,
+    asked: Sequence[Prompt] = (),
 ) -> Splits:
     """Load the sources, drop what is repeated, about minors or near a test set, and hold a part out for validation.
 
@@ -82,11 +83,12 @@ def make_splits(
         topics: names of `data.safe_answers.topics` that harmful training prompts are kept of; empty: all. What is validated
             with is not cut, so that it also shows what other topics gain.
         places: where named sources lie, as for `load_counted`.
+        asked: further prompts that an evaluation will use.
 
     Raises:
         UserError: a source that is a test set, of another kind than asked for, with pictures, or too small to leave both parts.
     """
-    tested = [prompt for spec in tests for prompt in load_counted(spec, places).prompts]
+    tested = [*(prompt for spec in tests for prompt in load_counted(spec, places).prompts), *asked]
     cut: dict[str, int] = {}
     made: dict[str, tuple[Prompt, ...]] = {}
     for kind, specs in zip(_KINDS, (harmful, lookalike, ordinary), strict=True):

@@ -17,6 +17,7 @@ def spec(
     *,
     adapter: str | None = None,
     suites: Sequence[str] = (),
+    utility: Sequence[str] = (),
     limit: int | None = None,
     judge: str = DEFAULT,
     data: Sequence[str] = (),
@@ -28,6 +29,7 @@ def spec(
 
     Args:
         suites: names of suites and sets, and ``SOURCE@ATTACK``; none: the default set.
+        utility: sets of questions, each ``NAME``, ``NAME=LIMIT`` or ``NAME:FORM=LIMIT``.
         data: ``SOURCE=PLACE``.
         changes: ``key.path=value`` of `SingleSpec`, e.g. ``evaluation.max_new_tokens=64``; they win.
 
@@ -49,7 +51,7 @@ def spec(
     out: dict[str, Any] = {
         "name": "evaluate-" + name_of((served or "") if remote else adapter or target),
         "places": dict(_place(one) for one in data),
-        "evaluation": {"suites": _suites(suites), "limit": limit, "judge": judge},
+        "evaluation": {"suites": _suites(suites), "utility": list(utility), "limit": limit, "judge": judge},
     }
     if remote:
         out["endpoint"] = {"base_url": target, "model": served, "key_env": key_env}
@@ -61,6 +63,8 @@ def spec(
 def _suites(asked: Sequence[str]) -> str | list[str]:
     if not asked:
         return "default"
+    if list(asked) == ["none"]:
+        return "none"
     named = [suite.name for one in asked if one in SETS for suite in SETS[one]]
     return list(dict.fromkeys([*named, *(one for one in asked if one not in SETS)]))
 

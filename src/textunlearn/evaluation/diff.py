@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from textunlearn.errors import UserError
 from textunlearn.evaluation.statistics import CONFIDENCE, Paired, Rate, holm, mcnemar
 from textunlearn.files import read_json, read_records
-from textunlearn.records import HEADLINE, Case, Kind, Label, Verdict
+from textunlearn.records import HEADLINE, Case, Kind, Label, Score, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one model scored on a set of questions, by question id: from 0 to 1 in the set's main measure, called ``title``."""
+
+    title: str
+    by_question: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,8 @@ class Side:
     judge: str
     cases: tuple[Case, ...]
     verdicts: Mapping[str, Verdict]
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    """By set of questions with known answers."""
 
     @property
     def title(self) -> str:
@@ -69,6 +79,40 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Gained:
+    """Right answers to the questions of one set that both models were asked.
+
+    Attributes:
+        before, after: the mean score of the first and the second model (right or wrong; VQA's soft accuracy has parts in between).
+        paired: how many questions the second model answered better and worse, and McNemar's p of these numbers.
+        p: Holm's over the table.
+    """
+
+    name: str
+    title: str
+    before: Rate
+    after: Rate
+    paired: Paired
+    p: float
+
+    @property
+    def verdict(self) -> str:
+        """``fewer``, ``more`` or ``no clear difference`` of right answers in the second model."""
+        if self.p >= 1 - CONFIDENCE:
+            return "no clear difference"
+        return "more" if self.paired.gained > self.paired.lost else "fewer"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name) for name in ("title", "p", "verdict")},
+            "set": self.name,
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "paired": asdict(self.paired),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A case whose label changed."""
 
@@ -88,6 +132,7 @@ class Diff:
             requests.
         moved: every case with another label.
         only_first, only_second: cases that the other one never saw; they are in no row.
+        gains: a row a set of questions with known answers.
     """
 
     first: Side
@@ -96,6 +141,7 @@ class Diff:
     moved: tuple[Moved, ...]
     only_first: int
     only_second: int
+    gains: tuple[Gained, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -103,6 +149,7 @@ class Diff:
             "second": self.second.title,
             "judge": self.first.judge,
             "rows": [row.to_json() for row in self.rows],
+            "benchmarks": [row.to_json() for row in self.gains],
             "moves": dict(Counter(f"{m.kind}: {m.before} -> {m.after}" for m in self.moved)),
             "moved": [asdict(m) for m in self.moved],
             "only_first": self.only_first,
@@ -131,13 +178,26 @@ def read_side(name: str, judge: str | None = None) -> Side:
         raise UserError(f"{run} holds no model {model!r}; it holds {', '.join(models)}")
     judge = judge or str(metrics["run"].get("judge", ""))
     file = run / "verdicts" / f"{model}.{judge}.jsonl"
-    if not file.is_file():
+    scores = _scores(run, model, metrics)
+    if not file.is_file() and not scores:
         found = sorted(p.name[len(model) + 1 : -6] for p in file.parent.glob(f"{model}.*.jsonl"))
         raise UserError(
             f"the judge {judge!r} has not judged {run}:{model}; those that have: {', '.join(found) or 'none'}"
         )
     cases = tuple(read_records(run / "cases.jsonl", Case))
-    return Side(run, model, judge, cases, {v.case: v for v in read_records(file, Verdict)})
+    return Side(run, model, judge, cases, {v.case: v for v in read_records(file, Verdict)}, scores)
+
+
+def _scores(run: Path, model: str, metrics: Mapping[str, Any]) -> dict[str, Scores]:
+    """The first measure of each set is its main one."""
+    from textunlearn.evaluation.benchmarks import scores_file
+
+    out: dict[str, Scores] = {}
+    for row in metrics.get("benchmarks") or ():
+        if row["model"] == model and row["set"] not in out:
+            scores = read_records(scores_file(run, model, row["set"]), Score)
+            out[row["set"]] = Scores(str(row["title"]), {score.question: score.values[0] for score in scores})
+    return out
 
 
 def _split(name: str) -> tuple[Path, str]:
@@ -165,7 +225,8 @@ def diff(first: Side, second: Side) -> Diff:
         {(c.suite, c.id, c.prompt.id): c for c in side.cases if c.id not in failed} for side in (first, second)
     )
     shared = [key for key in ones if key in others]
-    if not shared:
+    answered = _answered(first, second)
+    if not shared and not answered:
         raise UserError(f"{first.title} and {second.title} share no test case, so there is nothing to compare")
     groups: dict[tuple[str, Kind], list[str]] = {}
     for key in shared:
@@ -188,14 +249,28 @@ def diff(first: Side, second: Side) -> Diff:
             had, has = [one == label for one in a], [one == label for one in b]
             rates = Rate(sum(had), len(had)), Rate(sum(has), len(has))
             found.append((suite, kind, label, *rates, mcnemar(had, has)))
-    adjusted = holm([row[-1].p for row in found])
-    rows = tuple(Change(*row, p) for row, p in zip(found, adjusted, strict=True))
+    adjusted = holm([*(row[-1].p for row in found), *(row[-1].p for row in answered)])
+    rows = tuple(Change(*row, p) for row, p in zip(found, adjusted, strict=False))
+    gains = tuple(Gained(*row, p) for row, p in zip(answered, adjusted[len(found) :], strict=True))
     moved = tuple(
         Moved(key[1], ones[key].suite, ones[key].prompt.kind, was, now)
         for key in shared
         if (was := first.verdicts[key[1]].label) != (now := second.verdicts[key[1]].label)
     )
-    return Diff(first, second, rows, moved, len(ones) - len(shared), len(others) - len(shared))
+    return Diff(first, second, rows, moved, len(ones) - len(shared), len(others) - len(shared), gains)
+
+
+def _answered(first: Side, second: Side) -> list[tuple[str, str, Rate, Rate, Paired]]:
+    out = []
+    for name, scores in first.scores.items():
+        others = second.scores.get(name, Scores("", {})).by_question
+        pairs = [(score, others[key]) for key, score in scores.by_question.items() if key in others]
+        if pairs:
+            # better and worse instead of right and wrong: the same for these two, and it holds for scores in between
+            paired = mcnemar([a > b for a, b in pairs], [b > a for a, b in pairs])
+            was, now = (Rate(min(sum(some), len(pairs)), len(pairs)) for some in zip(*pairs, strict=True))
+            out.append((name, scores.title, was, now, paired))
+    return out
 
 
 def sentences(found: Diff) -> list[str]:
@@ -207,7 +282,14 @@ def sentences(found: Diff) -> list[str]:
         f"{_percent(row.before)} → {_percent(row.after)} of {row.before.n} (p {_p(row.p)})"
         for row in clear
     ]
-    return out or [f"no clear difference between {found.first.title} and {found.second.title} on any suite"]
+    out += [
+        f"{found.second.title} gives {row.verdict} right answers than {found.first.title} on {row.title}: "
+        f"{_percent(row.before)} → {_percent(row.after)} of {row.before.n} (p {_p(row.p)})"
+        for row in found.gains
+        if row.verdict != "no clear difference"
+    ]
+    where = "any suite or set of questions" if found.gains else "any suite"
+    return out or [f"no clear difference between {found.first.title} and {found.second.title} on {where}"]
 
 
 def _percent(rate: Rate) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.evaluation.generation import BATCH, Request
+from textunlearn.evaluation.generation import Request
 from textunlearn.evaluation.shallowness import STEPS, Example, first_token, relearning
 from textunlearn.evaluation.short_answers import knowledge as short_answers
 from textunlearn.evaluation.short_answers import questions
@@ -52,7 +52,7 @@ def measure(
     steps: Sequence[int] = STEPS,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Measure ``vlm``, which the run calls ``model``, and keep the result in ``folder``; a part already there is not made again.
 

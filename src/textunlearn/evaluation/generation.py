@@ -8,13 +8,14 @@ it stopped, and another judge or report never generates again.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from textunlearn.errors import UserError
+from textunlearn.evaluation.batching import in_batches
 from textunlearn.files import append_records, read_records
 from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.records import Answer, Case
@@ -22,20 +23,24 @@ from textunlearn.vlm.image_features import ImageFeatures
 from textunlearn.vlm.image_features import cached as image_features
 from textunlearn.vlm.load import Vlm
 
-BATCH = 64
-"""Rows generated at once to begin with; halved for as long as memory does not suffice."""
-
 TOKEN_TYPES = ("mm_token_type_ids", "token_type_ids")
 """What processors (Qwen2-VL's, Gemma 3's) say of each token: 1 for an image's."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the model sees: token ids; with pictures, ``ids`` hold the image tokens and ``images`` are the files."""
+    """What the model sees: token ids; with pictures, ``ids`` hold the image tokens and ``images`` are the files.
+
+    Attributes:
+        pixels: hash of each picture's pixels (`pictures.pixel_hash`); () where nobody has looked at them yet.
+        beside: what the processor says of the pictures beside their pixels (grids, sizes): tensors with a row for each.
+    """
 
     ids: tuple[int, ...]
     images: tuple[Path, ...] = ()
     prefill: str = ""
+    pixels: tuple[str, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
@@ -48,10 +53,25 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     for case in cases:
         rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
         images = tuple(folder / image for image in case.images)
-        # Image tokens must be as many as the processor makes for these very images.
-        ids = vlm.encode_with_images(rendered, [open_picture(i) for i in images]) if images else vlm.encode(rendered)
-        out.append(Request(tuple(ids), images, case.prefill))
+        out.append(
+            _pictured(vlm, rendered, images, case.prefill)
+            if images
+            else Request(tuple(vlm.encode(rendered)), (), case.prefill)
+        )
     return out
+
+
+def _pictured(vlm: Vlm, rendered: str, images: tuple[Path, ...], prefill: str) -> Request:
+    """Image tokens must be as many as the processor makes for these very images."""
+    pictures = [open_picture(image) for image in images]
+    ids, given = vlm.with_images(rendered, pictures)
+    beside = {k: v for k, v in given.items() if not k.startswith("pixel_")}
+    whole = all(
+        hasattr(v, "is_floating_point") for v in beside.values()
+    )  # tensors; anything else has to be asked for again
+    return Request(
+        tuple(ids), images, prefill, tuple(map(pixel_hash, pictures)) if whole else (), beside if whole else {}
+    )
 
 
 def require_pictures(vlm: Vlm, cases: Sequence[Case]) -> None:
@@ -72,30 +92,24 @@ def generate(
     asked: Sequence[Request],
     max_new_tokens: int,
     done: Callable[[list[int], list[Answer]], None] | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     features: ImageFeatures | None = None,
 ) -> list[Answer]:
     """Greedy answers, in the order asked.
 
     Args:
         done: ``done(indices, answers)`` is called after each batch (to store them, to show progress).
+        batch_size: rows at once; None: found as it goes (`batching`).
         features: where pictures' features are kept; without it each batch encodes its pictures anew.
     """
-    import torch
-
     out: list[Answer | None] = [None] * len(asked)
     # Rows with as many pictures go in one batch: each kind then costs what it must, and no processor has to pad pictures.
-    waiting = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
-    while waiting:
-        some = [i for i in waiting[:batch_size] if len(asked[i].images) == len(asked[waiting[0]].images)]
-        try:
-            texts = _batch(vlm, [asked[i] for i in some], max_new_tokens, features)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if batch_size == 1 or not _out_of_memory(error):
-                raise
-            batch_size = max(1, batch_size // 2)
-            continue
-        waiting = waiting[len(some) :]
+    order = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
+
+    def work(some: list[int]) -> list[tuple[str, int, bool]]:
+        return _batch(vlm, [asked[i] for i in some], max_new_tokens, features)
+
+    for some, texts in in_batches(order, batch_size, lambda i: len(asked[i].images), work, vlm):
         answers = [
             Answer("", asked[i].prefill + text, tokens, finished)
             for i, (text, tokens, finished) in zip(some, texts, strict=True)
@@ -107,18 +121,41 @@ def generate(
     return [answer for answer in out if answer is not None]
 
 
-def _out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "alloc" in text
-
-
 def _batch(
     vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None = None
 ) -> list[tuple[str, int, bool]]:
+    generated, longest = run(vlm, asked, features, max_new_tokens=max_new_tokens)
+    ends = set(vlm.stop_ids())
+    out = []
+    for row in generated[:, longest:].tolist():
+        stop = next((i for i, token in enumerate(row) if token in ends), None)
+        kept = row if stop is None else row[:stop]
+        out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
+    return out
+
+
+def run(
+    vlm: Vlm,
+    asked: Sequence[Request],
+    features: ImageFeatures | None,
+    *,
+    max_new_tokens: int,
+    apart: int = 1,
+    **options: Any,
+) -> tuple[Any, int]:
+    """``generate`` of the model, greedy, for rows with equally many pictures, padded on the left behind what they share.
+
+    Args:
+        apart: tokens at each row's end that are not taken for shared, though they may be the same.
+        options: more of ``generate``.
+
+    Returns:
+        its token ids, rows x (length of the longest request + new tokens), and that length.
+    """
     import torch
 
     pad = vlm.tokenizer.pad_token_id
-    shared = _shared(asked, vlm.image_token_id)
+    shared = _shared(asked, vlm.image_token_id, apart)
     longest = max(len(r.ids) for r in asked)
     rows, mask = [], []
     for r in asked:
@@ -126,18 +163,14 @@ def _batch(
         rows.append([*r.ids[:shared], *[pad] * gap, *r.ids[shared:]])
         mask.append([1] * shared + [0] * gap + [1] * (len(r.ids) - shared))
     inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
-    if count := len(asked[0].images):
-        images = [[open_picture(path) for path in r.images] for r in asked]
-        # The processor is asked for the pixels only; the ids are those of `requests`, laid out above.
-        texts = [vlm.text_of("", images=count)] * len(images)
-        # A list for each row: Gemma 3 takes a flat one for the pictures of a single row.
-        extra = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
-        inputs |= {k: v for k, v in extra.items() if k not in {"input_ids", "attention_mask", *TOKEN_TYPES}}
+    if asked[0].images:
+        extra, pixels = _looked_at(vlm, asked, features)
+        inputs |= {k: v for k, v in extra.items() if k not in TOKEN_TYPES}
         # The processor's token types are as long as its own text, so they are told anew from the real ids.
         inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
         if features is not None:
-            shown = [image for row in images for image in row]
-            inputs = features.without_pixels(inputs, [(pixel_hash(image), image) for image in shown])
+            paths = [path for r in asked for path in r.images]
+            inputs = features.without_pixels(inputs, list(zip(pixels, paths, strict=True)))
     dtype = vlm.embed.weight.dtype
     ready = {k: v for k, v in inputs.items() if not hasattr(v, "is_floating_point")}
     inputs = ready | {
@@ -148,17 +181,39 @@ def _batch(
     _forget_positions(vlm)
     with torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
-            inputs[_cache_name(vlm)] = _prefix_cache(vlm, asked[0].ids[:shared], len(asked))
+            cache = _prefix_cache(vlm, asked[0].ids[:shared], len(asked), longest + max_new_tokens)
+            inputs[_cache_name(vlm)] = cache
         generated = vlm.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None, temperature=None
+            **inputs,
+            **options,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            top_p=None,
+            top_k=None,
+            temperature=None,
         )
-    ends = set(vlm.stop_ids())
-    out = []
-    for row in generated[:, longest:].tolist():
-        stop = next((i for i, token in enumerate(row) if token in ends), None)
-        kept = row if stop is None else row[:stop]
-        out.append((vlm.tokenizer.decode(kept, skip_special_tokens=True), len(kept), stop is not None))
-    return out
+    return generated, longest
+
+
+def _looked_at(vlm: Vlm, asked: Sequence[Request], features: ImageFeatures | None) -> tuple[dict[str, Any], list[str]]:
+    """What the processor gives for the pictures of a batch but ids and mask, and (with ``features``) the hash of each one's pixels.
+
+    Where features stand for the pixels and `requests` has looked at all pictures, none is opened again.
+    """
+    import torch
+
+    beside = [r.beside for r in asked]
+    rows = {tuple((k, v.shape[1:]) for k, v in one.items() if k not in TOKEN_TYPES) for one in beside}
+    if features is not None and all(r.pixels for r in asked) and len(rows) == 1:
+        joined = {k: v if k in TOKEN_TYPES else torch.cat([one[k] for one in beside]) for k, v in beside[0].items()}
+        return joined, [sha256 for r in asked for sha256 in r.pixels]
+    images = [[open_picture(path) for path in r.images] for r in asked]
+    # The processor is asked for the pixels only; the ids are those of `requests`.
+    texts = [vlm.text_of("", images=len(asked[0].images))] * len(images)
+    # A list for each row: Gemma 3 takes a flat one for the pictures of a single row.
+    given = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
+    extra = {k: v for k, v in given.items() if k not in ("input_ids", "attention_mask")}
+    return extra, [pixel_hash(image) for row in images for image in row] if features is not None else []
 
 
 def _forget_positions(vlm: Vlm) -> None:
@@ -180,10 +235,10 @@ def _head_in_one_piece(vlm: Vlm) -> Iterator[None]:
         handle.remove()
 
 
-def _shared(asked: Sequence[Request], image_token: int | None) -> int:
-    """How many tokens every row begins with (at least one is left, and images are not shared)."""
+def _shared(asked: Sequence[Request], image_token: int | None, apart: int = 1) -> int:
+    """How many tokens every row begins with (at least ``apart`` are left, and images are not shared)."""
     n = 0
-    for column in zip(*(r.ids[:-1] for r in asked), strict=False):
+    for column in zip(*(r.ids[:-apart] for r in asked), strict=False):
         if len(set(column)) > 1 or column[0] == image_token:
             break
         n += 1
@@ -195,12 +250,14 @@ def _cache_name(vlm: Vlm) -> str:
     return "cache" if "cache" in inspect.signature(vlm.base.forward).parameters else "past_key_values"
 
 
-def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int) -> Any:
+def _prefix_cache(vlm: Vlm, prefix: tuple[int, ...], rows: int, room: int) -> Any:
+    """Keys and values of ``prefix`` for so many rows, with room for ``room`` tokens in all."""
     import torch
-    from transformers import DynamicCache
+
+    from textunlearn.vlm.roomy_cache import roomy_cache
 
     ids = torch.tensor([prefix], device=vlm.device)
-    cache = DynamicCache(config=vlm.base.config)  # filled in place
+    cache = roomy_cache(vlm.base.config, room)  # filled in place
     vlm.model(input_ids=ids, use_cache=True, logits_to_keep=1, **{_cache_name(vlm): cache})
     cache.batch_repeat_interleave(rows)
     return cache
@@ -230,7 +287,7 @@ def answer_cases(
     store: Path,
     max_new_tokens: int,
     progress: Callable[[int, int], None] | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     failures: dict[str, str] | None = None,
 ) -> list[Answer]:
     """Answers to ``cases``, from ``store`` (JSON lines) where they are already, asked for and appended otherwise.
@@ -239,7 +296,7 @@ def answer_cases(
         model: in memory, or behind an endpoint.
         folder: what the cases' image paths are relative to.
         progress: ``progress(done, total)`` counts distinct cases that are answered.
-        batch_size: rows at once of a model in memory.
+        batch_size: rows at once of a model in memory; None: found as it goes.
         failures: filled, while it goes on, with the ids of cases that got no answer, and why. They are not in the store, so the
             next start asks them again, and not in the result. Without it, failures are a UserError once all cases were tried.
     """

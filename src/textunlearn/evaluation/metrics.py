@@ -114,7 +114,7 @@ def write_metrics(
 
     Args:
         utility: by model: perplexity, perplexity_ratio, tokens, kl_per_token.
-        extra: further top-level entries: run, cost, not_measured (each {} or [] where left out).
+        extra: further top-level entries: run, cost, not_measured (each {} or [] where left out), benchmarks.
 
     ValueError for an entry of ``extra`` that is written from the other arguments.
     """
@@ -122,7 +122,7 @@ def write_metrics(
         raise ValueError(f"extra may not hold {taken}")
     data = {
         "run": {},
-        "models": list(dict.fromkeys(row.model for row in rows)),
+        "models": list(dict.fromkeys([row.model for row in rows] or [r["model"] for r in extra.get("benchmarks", ())])),
         "suites": [row.to_json() for row in rows],
         "utility": {model: dict(values) for model, values in utility.items()},
         "cost": {},

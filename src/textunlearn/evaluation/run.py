@@ -26,6 +26,7 @@ from textunlearn.recipe import EvaluationSpec, ModelSpec
 from textunlearn.records import Answer, Case, Prompt, Verdict
 
 if TYPE_CHECKING:
+    from textunlearn.evaluation.benchmarks import Benchmark, Prepared
     from textunlearn.judges import Judge
 
 
@@ -68,6 +69,7 @@ class EvaluationRun(Generic[R]):
         self.folder, self.recipe, self.console = folder, recipe, console
         self._vlm: Any = None
         self._cases: list[Case] | None = None
+        self._prepared: list[Prepared] = []
         self.failures: dict[str, str] | None = None
         """Case id -> why it got no answer; None where that ends the run."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +148,34 @@ class EvaluationRun(Generic[R]):
             }
         return cases, about
 
+    @property
+    def benchmarks(self) -> list[Benchmark]:
+        """The sets of questions with known answers."""
+        from textunlearn.evaluation.benchmarks import chosen
+
+        return chosen(self.recipe.evaluation.utility)
+
+    def prepare_benchmarks(self, takes_images: bool) -> dict[str, Any]:
+        """Read their questions into the folder; what environment.json says of each. UserError for what the model cannot be asked, or
+        questions that are others than when the run began."""
+        from textunlearn.evaluation.benchmarks import prepare, require_askable
+
+        spec = self.recipe.evaluation
+        self._prepared = [prepare(one, self.recipe.places, spec.limit) for one in self.benchmarks]
+        require_askable(self._prepared, self.recipe.model.id, takes_images, lambda: self.in_memory and self.vlm)
+        about = {f"utility {one.benchmark.label}": dict(one.about) for one in self._prepared}
+        path = self.folder / "environment.json"
+        first = read_json(path)["data"] if path.exists() else about
+        for one in self._prepared:
+            name = f"utility {one.benchmark.label}"
+            if first.get(name, {}).get("hash") != about[name]["hash"]:
+                raise UserError(
+                    f"the questions of {one.benchmark.label} changed since the run in {self.folder} began (other data or another "
+                    "version of the package); choose another folder"
+                )
+            one.write(self.folder)
+        return about
+
     def require_pictures(self, cases: Sequence[Case], takes_images: bool) -> None:
         """Said before any work is done: UserError for suites whose pictures the model does not take."""
         from textunlearn.evaluation.generation import require_pictures
@@ -195,6 +225,9 @@ class EvaluationRun(Generic[R]):
         from textunlearn.evaluation.generation import answer_cases
 
         spec, store = self.recipe.evaluation, self.folder / f"answers/{model}.jsonl"
+        if not self.cases:  # only questions with known answers are asked
+            write_records(store, [])
+            return []
         with bar(self.console, f"answers, {model}") as progress:
             return answer_cases(
                 self.answerer,
@@ -215,9 +248,19 @@ class EvaluationRun(Generic[R]):
             cost["tokens"] = sum(a.tokens for a in answers)
             if self.in_memory:
                 self._measure_utility(model)
+        self.measure_benchmarks(model)
         self.judge(model)
         if (spec.knowledge or spec.shallowness) and self.in_memory:
             self._measure_further(model, answers)
+
+    def measure_benchmarks(self, model: str) -> None:
+        """Put the questions with known answers to the model."""
+        from textunlearn.evaluation.benchmarks import measure
+
+        for one in self._prepared:
+            label = one.benchmark.label
+            with self.costs.step(f"utility {model}"), bar(self.console, f"{label}, {model}") as progress:
+                measure(self.answerer, one, self.folder, model, progress.set, self._batch(), self.failures)
 
     @property
     def in_memory(self) -> bool:
@@ -263,11 +306,9 @@ class EvaluationRun(Generic[R]):
                 batch_size=self._batch(),
             )
 
-    def _batch(self) -> int:
-        from textunlearn.evaluation.generation import BATCH
-
+    def _batch(self) -> int | None:
         wanted = self.recipe.evaluation.batch_size
-        return BATCH if wanted == "auto" else wanted
+        return None if wanted == "auto" else wanted
 
     def _own_answers(self) -> tuple[list[Prompt], list[str]]:
         """The ordinary typed cases and the original model's answers to them."""
@@ -297,6 +338,7 @@ class EvaluationRun(Generic[R]):
 
     def metrics(self) -> dict[str, Any]:
         """Write metrics.json and metrics.csv of the verdicts that are there."""
+        from textunlearn.evaluation.benchmarks import rows as benchmark_rows
         from textunlearn.evaluation.judge_error import described, with_corrected
         from textunlearn.evaluation.metrics import read_metrics, summarise, write_metrics
         from textunlearn.evaluation.second_opinion import opinions
@@ -326,6 +368,8 @@ class EvaluationRun(Generic[R]):
             "second_opinions": opinions(self.folder, self.models, judge),
             "not_measured": self.not_measured(),
         }
+        if measured_questions := benchmark_rows(self.folder, self.models, self.benchmarks):
+            extra["benchmarks"] = measured_questions
         rows = with_corrected(summarise(self.cases, verdicts), judge)
         write_metrics(self.folder, rows, useful, extra | self.more_metrics())
         return read_metrics(self.folder)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.data.safe_answers import topics
-from textunlearn.evaluation.generation import BATCH, Request, generate
+from textunlearn.evaluation.batching import first_size
+from textunlearn.evaluation.generation import Request, generate
 from textunlearn.evaluation.statistics import Rate
 from textunlearn.files import read_json, write_json
 from textunlearn.records import Answer, Case, digest
@@ -57,7 +58,7 @@ def relearning(
     rows: int = ROWS,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """What ``vlm`` (no adapter on it) answers to ``asked`` after each number of ``steps`` of fine-tuning.
 
@@ -99,7 +100,7 @@ def relearning(
     return {name: kept[key]["points"] for name, key in keys.items()}
 
 
-def _look(vlm: Vlm, asked: Sequence[Case], judge: Judge, step: int, batch_size: int) -> dict[str, Any]:
+def _look(vlm: Vlm, asked: Sequence[Case], judge: Judge, step: int, batch_size: int | None) -> dict[str, Any]:
     requests = [Request(tuple(vlm.prompt_ids(case.text))) for case in asked]
     answers = generate(vlm, requests, TOKENS, batch_size=batch_size)
     named = [Answer(c.id, a.text, a.tokens, a.finished) for c, a in zip(asked, answers, strict=True)]
@@ -187,7 +188,7 @@ def refusal_tokens(vlm: Vlm) -> list[int]:
     return sorted(found)
 
 
-def first_token(vlm: Vlm, requests: Sequence[Request], batch_size: int = BATCH) -> dict[str, Any]:
+def first_token(vlm: Vlm, requests: Sequence[Request], batch_size: int | None = None) -> dict[str, Any]:
     """Where the beginnings of refusals stand among the first tokens of the answers to typed harmful ``requests``.
 
     Returns:
@@ -204,8 +205,9 @@ def first_token(vlm: Vlm, requests: Sequence[Request], batch_size: int = BATCH) 
     chosen = torch.tensor(refusal_tokens(vlm), device=vlm.device)
     ranks: list[int] = []
     masses: list[float] = []
-    for start in range(0, len(requests), batch_size):
-        some = requests[start : start + batch_size]
+    rows_at_once = batch_size or first_size(vlm)
+    for start in range(0, len(requests), rows_at_once):
+        some = requests[start : start + rows_at_once]
         # The state before an answer's first token does not depend on that token, so any will do.
         rows = [Row("asked", request.ids, (Target("safe", (vlm.blank_id,)),)) for request in some]
         packed = pack(rows, vlm.blank_id).to(vlm.device)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.data.sources import AUTHORED
-from textunlearn.evaluation.generation import BATCH, answer_cases
+from textunlearn.evaluation.generation import answer_cases
 from textunlearn.evaluation.statistics import Rate
 from textunlearn.records import Case, Prompt, from_json
 
@@ -82,7 +82,7 @@ def knowledge(
     progress: Callable[[int, int], None] | None = None,
     *,
     asked: Sequence[Question] | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Share of the questions that ``vlm`` answers rightly: ``k``, ``n``, ``rate`` and the ends of its 95 % interval.
 

@@ -14,6 +14,7 @@ from textunlearn.endpoint.spec import EndpointSpec
 from textunlearn.errors import UserError
 from textunlearn.evaluation.run import EvaluationRun
 from textunlearn.files import named_path, read_json, read_yaml, write_json, write_records, write_text
+from textunlearn.progress import bar
 from textunlearn.recipe import EvaluationSpec, ModelSpec, Part, check_evaluation, check_places, sentence
 from textunlearn.records import Answer, Case
 
@@ -46,6 +47,13 @@ class SingleSpec(Part):
             raise UserError(f"{where}: {sentence(error, cls)}") from None
         check_places(spec.places, f"{where}: places")
         check_evaluation(spec.evaluation, where)
+        if spec.endpoint is not None:
+            from textunlearn.evaluation.benchmarks import chosen, require_no_likelihoods
+
+            try:
+                require_no_likelihoods(chosen(spec.evaluation.utility))
+            except UserError as error:
+                raise UserError(f"{where}: evaluation.utility: {error}") from None
         if spec.endpoint is not None and spec.evaluation.shallowness:
             raise UserError(
                 f"{where}: evaluation.shallowness fine-tunes the model, which an endpoint does not allow; leave it out"
@@ -90,6 +98,7 @@ class SingleRun(EvaluationRun[SingleSpec]):
         takes_images = True if spec.endpoint else check(spec.model)
         with self.console.status("reading data"):
             cases, about = self.build_cases()
+            about |= self.prepare_benchmarks(takes_images)
         self.require_pictures(cases, takes_images)
         self._cases = cases
         write_text(self.folder / self.description, spec.to_yaml())
@@ -104,7 +113,9 @@ class SingleRun(EvaluationRun[SingleSpec]):
                 f"the test cases changed since the run in {self.folder} began (other data or another version of the package); "
                 "choose another folder"
             )
-        self.console.print(f"{len({c.id for c in cases}):,} cases; case set {hash_}", highlight=False)
+        said = [f"{len({c.id for c in cases}):,} cases; case set {hash_}"] if cases else []
+        said += [f"{one.benchmark.label}: {len(one.questions):,} questions" for one in self._prepared]
+        self.console.print("; ".join(said), highlight=False, soft_wrap=True)
 
     @property
     def name_of_model(self) -> str:
@@ -133,20 +144,43 @@ class SingleRun(EvaluationRun[SingleSpec]):
         from textunlearn.endpoint import estimate_cases
 
         self._same_endpoint(spec.endpoint)
-        costs = estimate_cases(spec.endpoint, self.cases, self.folder, store, spec.evaluation.max_new_tokens)
-        self.console.print(costs.sentence(), highlight=False, soft_wrap=True)
+        if self.cases:
+            costs = estimate_cases(spec.endpoint, self.cases, self.folder, store, spec.evaluation.max_new_tokens)
+            self.console.print(costs.sentence(), highlight=False, soft_wrap=True)
         self.failures = {}
         answers = super().answer(model)
-        total = len({case.id for case in self.cases})
-        if len(self.failures) > UNANSWERED * total:
+        self._require_answers(len({case.id for case in self.cases}))
+        write_json(self.folder / "unanswered.json", self.failures)
+        self._cases = None  # without those that got no answer
+        return answers
+
+    def measure_benchmarks(self, model: str) -> None:
+        """As `EvaluationRun.measure_benchmarks`; an endpoint may leave a few questions unanswered here too."""
+        from textunlearn.evaluation.benchmarks import answer_length, measure, store_file
+
+        if self.recipe.endpoint is None:
+            super().measure_benchmarks(model)
+            return
+        from textunlearn.endpoint import estimate_cases
+
+        for one in self._prepared:
+            label = one.benchmark.label
+            store = store_file(self.folder, model, label)
+            costs = estimate_cases(self.recipe.endpoint, one.cases, self.folder, store, answer_length(one.benchmark))
+            self.console.print(f"{label}: {costs.sentence()}", highlight=False, soft_wrap=True)
+            self.failures = {}
+            with self.costs.step(f"utility {model}"), bar(self.console, label) as progress:
+                measure(self.answerer, one, self.folder, model, progress.set, failures=self.failures)
+            self._require_answers(len(one.cases))
+
+    def _require_answers(self, total: int) -> None:
+        """UserError where the endpoint left too many of ``total`` unanswered."""
+        if self.failures and len(self.failures) > UNANSWERED * total:
             first = next(iter(self.failures.values()))
             raise UserError(
                 f"{self.name_of_model} left {len(self.failures)} of {total} cases without an answer (the first: {first}); the others "
                 "are kept, so run the same command again to ask these once more"
             )
-        write_json(self.folder / "unanswered.json", self.failures)
-        self._cases = None  # without those that got no answer
-        return answers
 
     def _same_endpoint(self, endpoint: EndpointSpec) -> None:
         """Stored answers are those of the endpoint that the run began with."""

@@ -216,12 +216,3 @@ def rogan_gladen(rate: float, sensitivity: float, specificity: float) -> float:
             f"a judge of sensitivity {sensitivity:.2f} and specificity {specificity:.2f} tells nothing; use another"
         )
     return min(1.0, max(0.0, (rate + specificity - 1) / gain))
-
-
-def corrected(rate: Rate, sensitivity: float, specificity: float) -> tuple[float | None, float | None, float | None]:
-    """Rogan-Gladen of a rate and of both ends of its interval, taking the judge's error as known exactly."""
-
-    def one(value: float | None) -> float | None:
-        return None if value is None else rogan_gladen(value, sensitivity, specificity)
-
-    return one(rate.value), one(rate.low), one(rate.high)

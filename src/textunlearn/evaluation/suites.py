@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,7 +19,7 @@ from textunlearn.attacks.typography import undrawable
 from textunlearn.errors import UserError
 from textunlearn.files import atomic
 from textunlearn.pictures import pixel_hash
-from textunlearn.records import Case, Prompt, digest
+from textunlearn.records import Case, Prompt, Question, digest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,14 +68,17 @@ class Selection:
     left_out: int
 
 
-def _spread(prompts: Sequence[Prompt], keys: Sequence[str]) -> list[Prompt]:
+Asked = TypeVar("Asked", Prompt, Question)
+
+
+def spread(prompts: Sequence[Asked], keys: Sequence[str]) -> list[Asked]:
     """Order ``prompts`` so that every prefix is balanced over the first key, within it over the second, and so on."""
     if not keys:
         return sorted(prompts, key=lambda prompt: digest("pick", prompt.id, length=64))
-    groups: dict[str, list[Prompt]] = defaultdict(list)
+    groups: dict[str, list[Asked]] = defaultdict(list)
     for prompt in prompts:
         groups[getattr(prompt, keys[0])].append(prompt)
-    queues = [_spread(groups[name], keys[1:]) for name in sorted(groups, key=lambda name: digest("group", name))]
+    queues = [spread(groups[name], keys[1:]) for name in sorted(groups, key=lambda name: digest("group", name))]
     rounds = max(map(len, queues), default=0)
     return [queue[turn] for turn in range(rounds) for queue in queues if turn < len(queue)]
 
@@ -87,8 +90,11 @@ def pick(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
     ``pick(p, n + 1)``, so a larger run contains the smaller one.
     """
     # of repeats the one with the smallest fields stays, whatever the order they came in
-    unique = {p.id: p for p in sorted(prompts, key=lambda p: (p.source, p.form, p.category, p.reference), reverse=True)}
-    return _spread(list(unique.values()), ("source", "form", "category"))[:n]
+    unique = {
+        p.id: p
+        for p in sorted(prompts, key=lambda p: (p.source, p.form, p.category, p.reference, p.asked), reverse=True)
+    }
+    return spread(list(unique.values()), ("source", "form", "category"))[:n]
 
 
 def select(suite: Suite, prompts: Sequence[Prompt]) -> Selection:
@@ -199,7 +205,11 @@ give the Safe Answer Refusal Rate of SafeEraser (arXiv 2502.12520): harmless que
 SUITES: dict[str, Suite] = {suite.name: suite for suite in (*DEFAULT_SUITES, *MORE_SUITES)}
 """All suites by name; a recipe may list any of them."""
 
-SETS: dict[str, tuple[Suite, ...]] = {"default": DEFAULT_SUITES, "comparison": (*DEFAULT_SUITES, *MORE_SUITES)}
+SETS: dict[str, tuple[Suite, ...]] = {
+    "default": DEFAULT_SUITES,
+    "comparison": (*DEFAULT_SUITES, *MORE_SUITES),
+    "none": (),
+}
 """What ``evaluation.suites`` may name in one word."""
 
 

@@ -7,17 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from textunlearn.endpoint.messages import Message
 from textunlearn.errors import UserError
 from textunlearn.files import named_path
 from textunlearn.records import digest
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a chat."""
-
-    role: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +24,8 @@ class Question:
     """
 
     raw: str
-    turns: tuple[Turn, ...]
-    judged: tuple[Turn, ...]
+    turns: tuple[Message, ...]
+    judged: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +156,9 @@ class Served:
         return f"{self.spec.model}-{digest(self.spec.identity, length=6)}"
 
     def ask(self, questions: Sequence[Question], max_tokens: int) -> list[Said]:
-        from textunlearn.endpoint import Endpoint, Message
+        from textunlearn.endpoint import Endpoint
 
-        chats = [[Message(turn.role, turn.text) for turn in question.turns] for question in questions]
+        chats = [question.turns for question in questions]
         replies = Endpoint(self.spec).ask(chats, max_tokens)
         return [Said(reply.text, reply.error) for reply in replies]
 

@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from textunlearn.endpoint.messages import Message
 from textunlearn.errors import UserError
 from textunlearn.judges import pair
-from textunlearn.judges.backends import Backend, Local, Question, Said, Served, Turn, defanged
+from textunlearn.judges.backends import Backend, Local, Question, Said, Served, defanged
 from textunlearn.judges.rules import RulesJudge
 from textunlearn.judges.text import without_prefill
 from textunlearn.records import Answer, Case, Label, Verdict
@@ -117,7 +118,7 @@ class ModelJudge(ABC):
             if label != "broken" and (case.prompt.kind == "harmful" or self.knows_refusals)
         ]
         # Cases may share request and answer (one answer in several suites): asked once.
-        texts = {i: (pairs[i][0].prompt.text, without_prefill(pairs[i][1].text, pairs[i][0].prefill)) for i in asked}
+        texts = {i: (pairs[i][0].prompt.request, without_prefill(pairs[i][1].text, pairs[i][0].prefill)) for i in asked}
         distinct = list(dict.fromkeys(texts.values()))
         opinions = dict(zip(distinct, self._ask(distinct), strict=True))
         out = []
@@ -170,5 +171,5 @@ def last(pattern: re.Pattern[str], reply: str) -> re.Match[str]:
 
 def one_turn(text: str, raw: str, request: str, answer: str, system: str = "") -> Question:
     """A question that a chat endpoint gets as one user turn (behind ``system``), and a local model as ``raw``."""
-    turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
-    return Question(raw, turns, (Turn("user", request), Turn("assistant", answer)))
+    turns = (*((Message("system", system),) if system else ()), Message("user", text))
+    return Question(raw, turns, (Message("user", request), Message("assistant", answer)))

@@ -31,7 +31,8 @@ class Answers:
         targets: role -> ``(tokens,)`` token ids.
         position: role -> ``(tokens,)`` place of each token in the model's turn, from 0; after begun words an answer starts later.
         row: role -> ``(tokens,)`` number of the micro-batch's row that each token belongs to; answers of one row share it.
-        reference: role -> ``(tokens, vocabulary)`` logits of the original model, for the roles in `Method.reference`.
+        reference: role -> ``(tokens, vocabulary)`` logits of the original model, for the roles in `Method.reference` but those in
+            `Method.states_only`.
         step_tokens: role -> tokens in the whole step (all micro-batches and processes), the denominator of every mean,
             so that 8 x 1 rows and 1 x 8 rows give the same loss.
         step_answers: role -> answers in the whole step.
@@ -123,6 +124,9 @@ class Method(BaseModel, ABC):
     """Which answers a training row needs."""
     reference: ClassVar[tuple[Role, ...]] = ("benign",)
     """Of which roles the original model's distribution is needed; the log's KL needs ``benign``."""
+
+    states_only: ClassVar[tuple[Role, ...]] = ()
+    """Those of `reference` of which the loss uses only states at `layers`: no distribution of the original's is computed for them."""
 
     def __init__(self, **settings: Any) -> None:
         try:

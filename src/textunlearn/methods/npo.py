@@ -31,7 +31,7 @@ class NPO(Anchored):
     """Negative preference optimisation: unlearning relative to the original model."""
 
     reference: ClassVar[tuple[Role, ...]] = ("harmful", "benign")
-    harm: float = Field(0.1, ge=0, description="w_harm: weight of the harm term, which is of whole answers")
+    harm: float = Field(0.2, ge=0, description="w_harm: weight of the harm term, which is of whole answers")
     beta: float = Field(0.1, gt=0, description="inverse temperature: higher lets go of an unlearned answer sooner")
 
     def harm_loss(self, answers: Answers) -> Tensor:
@@ -45,7 +45,7 @@ class NPO(Anchored):
 class SimNPO(Anchored):
     """NPO by length-normalised likelihood, without the original model in the harm term."""
 
-    harm: float = Field(1.5, ge=0, description="w_harm: weight of the harm term")
+    harm: float = Field(1.0, ge=0, description="w_harm: weight of the harm term")
     beta: float = Field(2.5, gt=0, description="inverse temperature, on nats a token")
     gamma: float = Field(0.0, ge=0, description="margin, in units of beta nats a token")
 

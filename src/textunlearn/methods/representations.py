@@ -41,7 +41,8 @@ class RMU(Anchored):
     """Representation misdirection: harmful states towards one random direction, harmless states held in place."""
 
     reference: ClassVar[tuple[Role, ...]] = ("harmful", "benign")
-    harm: float = Field(0.15, ge=0, description="w_harm: weight of both terms on hidden states")
+    states_only: ClassVar[tuple[Role, ...]] = ("harmful",)
+    harm: float = Field(1.0, ge=0, description="w_harm: weight of both terms on hidden states")
     layer: float = Field(0.25, gt=0, le=1, description="which layer, as a share of the depth (the paper: 7 of 32)")
     steering: float = Field(3.0, gt=0, description="c: length of the target, in norms of the original state")
     retain: float = Field(10.0, ge=0, description="alpha: weight of harmless states held in place")
@@ -70,7 +71,8 @@ class Rerouting(Anchored):
     """Representation rerouting (circuit breakers): harmful states made orthogonal to what they were."""
 
     reference: ClassVar[tuple[Role, ...]] = ("harmful", "benign")
-    harm: float = Field(2.5, ge=0, description="w_harm: weight of both terms on hidden states")
+    states_only: ClassVar[tuple[Role, ...]] = ("harmful",)
+    harm: float = Field(1.0, ge=0, description="w_harm: weight of both terms on hidden states")
     at: tuple[float, ...] = Field(
         (1 / 3, 2 / 3), min_length=1, description="which layers, as shares of the depth (the paper: 10 and 20 of 32)"
     )

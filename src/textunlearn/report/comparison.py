@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.comparison import NAME
-from textunlearn.comparison.claims import FAILS, HOLDS, OPEN, best_sentence, claims
+from textunlearn.comparison.claims import FAILS, HOLDS, OPEN, claims
 from textunlearn.comparison.geometry import cost_table
 from textunlearn.comparison.groups import GROUPS
 from textunlearn.comparison.pooled import Pooled
 from textunlearn.comparison.summary import Row, Summary, best, collapsed, front, summarise, textual
-from textunlearn.comparison.wording import listing, mean, rate
+from textunlearn.comparison.wording import best_sentence, listing, mean, rate
 from textunlearn.evaluation.judge_error import described
 from textunlearn.files import read_json, write_text
 from textunlearn.report import plots

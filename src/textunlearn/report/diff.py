@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from textunlearn.evaluation.diff import Change, Diff, sentences
+from textunlearn.evaluation.diff import Change, Diff, Gained, sentences
 from textunlearn.report.table import percent
 
 if TYPE_CHECKING:
@@ -42,6 +42,17 @@ def print_diff(found: Diff, console: Console) -> None:
             str(row.paired.lost),
             Text("<0.001" if row.p < 0.001 else f"{row.p:.3f}", style=style),
         )
+    for gain in found.gains:
+        style = {"more": "green", "fewer": "red"}.get(gain.verdict, "")
+        grid.add_row(
+            Text(gain.title),
+            str(gain.before.n),
+            "right",
+            *(_share(gain, which) for which in ("before", "after")),
+            str(gain.paired.gained),
+            str(gain.paired.lost),
+            Text("<0.001" if gain.p < 0.001 else f"{gain.p:.3f}", style=style),
+        )
     console.print(grid)
     moves = Counter((m.kind, m.before, m.after) for m in found.moved).most_common(MOVES)
     for (kind, before, after), count in moves:
@@ -60,6 +71,6 @@ def print_diff(found: Diff, console: Console) -> None:
     console.print(Text(" ".join(filter(None, notes)), style="dim"))
 
 
-def _share(row: Change, which: str) -> str:
+def _share(row: Change | Gained, which: str) -> str:
     rate = row.before if which == "before" else row.after
     return percent(rate.value or 0.0)

@@ -102,7 +102,7 @@ def _fixed(cases: Sequence[Case]) -> set[tuple[str, str]]:
     for case in cases:
         texts.setdefault(case.suite, set()).add(case.text)
         prefills.setdefault(case.suite, set()).add(case.prefill)
-        requests.setdefault(case.suite, set()).add(case.prompt.text)
+        requests.setdefault(case.suite, set()).add(case.prompt.request)
     return {
         (suite, next(iter(words)))
         for found in (texts, prefills)
@@ -181,8 +181,8 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
                 case.prompt.form,
                 case.prompt.category,
                 case.prompt.source,
-                Passage.of(case.prompt.text, hidden=hidden),
-                passage(case.text) if case.text != case.prompt.text else None,
+                Passage.of(case.prompt.request, hidden=hidden),
+                passage(case.text) if case.text != case.prompt.request else None,
                 passage(case.prefill),
                 tuple(_picture(run.path, name, hidden, budget) for name in case.images),
                 _replies(run, case, show_unsafe),

@@ -30,7 +30,7 @@ def _cell(row: Row, index: int) -> str:
 
 def markdown_table(table: Table) -> list[str]:
     """Lines of a table: a column a model, a row a suite or measure; no rate stands without the broken answers beside it."""
-    if not table.rows:
+    if not table.rows and not table.benchmarks:
         return ["Not measured."]
     lines = ["| | n | " + " | ".join(map(plain, table.models)) + " |", "|---|---|" + "---|" * len(table.models)]
     for group in dict.fromkeys(GROUPS.values()):
@@ -41,6 +41,10 @@ def markdown_table(table: Table) -> list[str]:
     for measure in table.measures:
         values = " | ".join(number(value, measure.digits) for value in measure.values)
         lines.append(f"| {plain(measure.title)} | | {values} |")
+    for one in table.benchmarks:
+        guess = f" ({one.guessing})" if one.guessing else ""
+        rates = " | ".join(f"**{percent(r.rate)}** [{r.interval}]" if r else "not measured" for r in one.rates)
+        lines.append(f"| {plain(one.title)}{guess} | {one.n} | {rates} |")
     return lines
 
 

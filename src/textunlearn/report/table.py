@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,11 @@ class Cell:
         return [(label, rate) for label, rate in self.rates.items() if rate is not None]
 
 
+def _sizes(numbers: Sequence[int]) -> str:
+    ends = sorted(set(numbers))
+    return "–".join(dict.fromkeys(map(str, (ends[0], ends[-1])))) if ends else "0"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One suite. ``cells`` has one entry a model of the table, None where the model was not measured."""
@@ -80,8 +85,7 @@ class Row:
     @property
     def n(self) -> str:
         """Cases, e.g. "64"; "48–64" if the models differ."""
-        sizes = sorted({cell.n for cell in self.cells if cell})
-        return "–".join(dict.fromkeys(map(str, (sizes[0], sizes[-1])))) if sizes else "0"
+        return _sizes([cell.n for cell in self.cells if cell])
 
     @property
     def forms(self) -> list[str]:
@@ -106,12 +110,34 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A further row of Usefulness: right answers to questions whose answers are known. ``rates`` has one entry a model."""
+
+    title: str
+    rates: tuple[StoredRate | None, ...]
+    chance: float | None
+    """What guessing gives, from 0 to 1; None where it is no use."""
+    totals: tuple[str, ...]
+    """A model's further figures, e.g. "perception 1234"; "" for none."""
+
+    @property
+    def n(self) -> str:
+        return _sizes([rate.n for rate in self.rates if rate])
+
+    @property
+    def guessing(self) -> str:
+        """E.g. "guessing 25 %"; "" where guessing is no use."""
+        return "" if self.chance is None else f"guessing {percent(self.chance)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """``rows``: suites, attacks first; ``measures``: usefulness. All in the order of ``models``."""
+    """``rows``: suites, attacks first; ``measures`` and ``benchmarks``: usefulness. All in the order of ``models``."""
 
     models: tuple[str, ...]
     rows: tuple[Row, ...]
     measures: tuple[Measure, ...]
+    benchmarks: tuple[Benchmark, ...] = ()
 
     def group(self, name: str) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.group == name)
@@ -222,7 +248,33 @@ def read_table(metrics: Mapping[str, Any]) -> Table:
         values = tuple(as_number((utility.get(model) or {}).get(name)) for model in models)
         if any(value is not None for value in values):
             measures.append(Measure(name, title, values, digits))
-    return Table(models, tuple(rows), tuple(measures))
+    return Table(models, tuple(rows), tuple(measures), _benchmarks(metrics, models))
+
+
+def _benchmarks(metrics: Mapping[str, Any], models: Sequence[str]) -> tuple[Benchmark, ...]:
+    found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for data in metrics.get("benchmarks") or ():
+        if not isinstance(data, Mapping) or not {"set", "measure", "model"} <= set(data):
+            raise UserError(
+                "metrics.json: every entry of 'benchmarks' needs set, measure and model; evaluate the run again"
+            )
+        found.setdefault((str(data["set"]), str(data["measure"])), {})[str(data["model"])] = data
+    out = []
+    for (name, measure), by_model in found.items():
+        first = next(iter(by_model.values()))
+        where = f"{measure} of the questions {name!r}"
+        totals = [by_model.get(model, {}).get("totals") or {} for model in models]
+        out.append(
+            Benchmark(
+                " ".join(str(first.get("title") or name).split()),
+                tuple(read_rate(by_model.get(model), where) for model in models),
+                as_number(first.get("chance")),
+                tuple(
+                    ", ".join(f"{key} {number(as_number(value), 0)}" for key, value in one.items()) for one in totals
+                ),
+            )
+        )
+    return tuple(out)
 
 
 def _texts(row: Row, cell: Cell | None) -> list[str]:
@@ -242,7 +294,7 @@ def print_table(metrics: Mapping[str, Any], console: Console) -> None:
     from rich.text import Text
 
     table = read_table(metrics)
-    if not table.rows:
+    if not table.rows and not table.benchmarks:
         console.print("Nothing was measured: the metrics name no suite.", markup=False)
         return
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
@@ -265,12 +317,26 @@ def print_table(metrics: Mapping[str, Any], console: Console) -> None:
             texts = [text for cell in row.cells for text in _texts(row, cell)]
             grid.add_row(Text(row.title), row.n, *map(Text, texts))
         grid.add_section()
-    grid.add_row(Text(USEFULNESS, style="bold"), "", "" if table.measures else Text("not measured", style="yellow"))
+    measured = table.measures or table.benchmarks
+    grid.add_row(Text(USEFULNESS, style="bold"), "", "" if measured else Text("not measured", style="yellow"))
     for measure in table.measures:
         grid.add_row(
             Text(measure.title), "", *(text for v in measure.values for text in (number(v, measure.digits), "", ""))
         )
+    for benchmark in table.benchmarks:
+        cells = []
+        for rate in benchmark.rates:
+            cells += [f"{percent(rate.rate):>5} [{rate.interval}]" if rate else "not measured", "", ""]
+        guess = f" ({benchmark.guessing})" if benchmark.guessing else ""
+        grid.add_row(Text(benchmark.title + guess), benchmark.n, *map(Text, cells))
     console.print(grid)
+    for benchmark in table.benchmarks:
+        for model, total in zip(table.models, benchmark.totals, strict=True):
+            if total:
+                console.print(Text(f"{benchmark.title}, {model}: {total}", style="dim"))
+    if not table.rows:
+        console.print(Text("Per cent of n questions, [95 % interval].", style="dim"))
+        return
     judge = section(metrics, "run").get("judge") or "not recorded"
     console.print(
         Text(

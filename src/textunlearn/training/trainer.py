@@ -249,7 +249,7 @@ class UnlearningTrainer(Trainer):
             keys = [micro.rows[row].key for row in dict.fromkeys(s.row for s in segments)]
             # A micro-batch may hold no answer of the role: then the reference is as empty as the logits.
             with torch.no_grad():
-                for layer in (LAST, *layers):
+                for layer in layers if role in self.method.states_only else (LAST, *layers):
                     some = [self.reference[state_key(key, role, layer)].to(last) for key in keys]
                     states = torch.cat([last[:0], *some])
                     if layer == LAST:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.files import atomic, cache_dir
+from textunlearn.pictures import open_picture
 from textunlearn.records import digest
 
 if TYPE_CHECKING:
@@ -68,19 +69,18 @@ class ImageFeatures:
         settings = processor.to_dict() if processor is not None else {}
         return digest(self.vlm.vision_hash(), str(self.vlm.embed.weight.dtype), settings, length=32)
 
-    def without_pixels(self, inputs: Mapping[str, Any], images: Sequence[tuple[str, Image.Image]]) -> dict[str, Any]:
+    def without_pixels(self, inputs: Mapping[str, Any], images: Sequence[tuple[str, Path]]) -> dict[str, Any]:
         """The processor's ``inputs`` of a batch with the features of its pictures in place of their pixels.
 
         Args:
-            images: hash of its pixels and the picture, in the order in which the batch shows them.
+            images: hash of its pixels and the file of each picture, in the order in which the batch shows them. Only those of which
+                nothing is kept are opened.
         """
         import torch
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         device = self.vlm.device
-        found = [
-            {name: value.to(device) for name, value in self._of(sha256, image).items()} for sha256, image in images
-        ]
+        found = [{name: value.to(device) for name, value in self._of(sha256, path).items()} for sha256, path in images]
         output = BaseModelOutputWithPooling()
         if WHOLE in found[0]:
             output["pooler_output"] = torch.cat([one[WHOLE] for one in found])
@@ -91,7 +91,7 @@ class ImageFeatures:
         kept = {name: value for name, value in inputs.items() if not name.startswith("pixel_values")}
         return {**kept, "mm_encoder_outputs": {"image": output}}
 
-    def _of(self, sha256: str, image: Image.Image) -> dict[str, Tensor]:
+    def _of(self, sha256: str, picture: Path) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file, save_file
 
@@ -103,7 +103,7 @@ class ImageFeatures:
                 return features
             except (SafetensorError, OSError):
                 path.unlink(missing_ok=True)  # damaged: made anew
-        features = self._encode(image)
+        features = self._encode(open_picture(picture))
         size = sum(value.nbytes for value in features.values())
         if self._room(size):
             with atomic(path) as temporary:

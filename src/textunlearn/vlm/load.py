@@ -125,10 +125,16 @@ class Vlm:
 
     def encode_with_images(self, rendered: str, images: Sequence[Any]) -> list[int]:
         """The same for a rendered chat with pictures (PIL): each one's image token becomes as many as the picture has slots."""
+        return self.with_images(rendered, images)[0]
+
+    def with_images(self, rendered: str, images: Sequence[Any]) -> tuple[list[int], dict[str, Any]]:
+        """Those ids, and what else the processor gives for the pictures: pixels, and for some models sizes and the like."""
         # A list in a list: the pictures of one row.
-        ids = self.processor(images=[list(images)], text=[rendered], return_tensors="pt")["input_ids"][0].tolist()
+        given = dict(self.processor(images=[list(images)], text=[rendered], return_tensors="pt"))
+        ids = given.pop("input_ids")[0].tolist()
+        given.pop("attention_mask", None)
         start = self.tokenizer.bos_token_id
-        return ids[1:] if start is not None and ids[:2] == [start, start] else ids
+        return (ids[1:] if start is not None and ids[:2] == [start, start] else ids), given
 
     @cached_property
     def takes_several(self) -> bool:

@@ -77,7 +77,8 @@ class Item:
     Args:
         form: "" for what its words say (`classify_form`); sets of attacks give the attack's format.
         picture: a file, or the bytes of one; None where it is missing.
-        about: words that are not shown but say what is asked (what a picture says or shows): read for minors.
+        asked: what is really asked, where ``text`` only points at the picture; it goes to judges and reports. See `beside`.
+        about: further words that are not shown but say what this is about: read for minors, like all others.
     """
 
     text: str
@@ -85,7 +86,13 @@ class Item:
     reference: str = ""
     form: str = ""
     picture: Path | bytes | None = None
+    asked: str = ""
     about: str = ""
+
+
+def beside(text: str, shown: str) -> str:
+    """What is asked by ``text`` beside a picture that shows ``shown``: only both together say it."""
+    return f"{text}\n\n(The picture shows: {shown})" if shown else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,20 +206,23 @@ class Source:
         if not item.text and item.picture is None:
             return EMPTY
         harmful = self.info.kind == "harmful"
-        return MINORS if harmful and any(map(mentions_minor, (item.text, item.about, item.category))) else ""
+        return (
+            MINORS if harmful and any(map(mentions_minor, (item.text, item.asked, item.about, item.category))) else ""
+        )
 
     def _prompt(self, item: Item, hashes: dict[Path, str]) -> Prompt:
         """``hashes``: of the picture files read so far; one picture may stand beside many requests."""
         image, sha256 = "", ""
         if item.picture is not None:
-            path = _stored(item.picture) if isinstance(item.picture, bytes) else item.picture.absolute()
+            path = stored(item.picture) if isinstance(item.picture, bytes) else item.picture.absolute()
             sha256 = hashes.get(path) or hashes.setdefault(path, file_sha256(path))
             image = str(path)
         form = item.form or classify_form(item.text)
-        return Prompt(item.text, self.info.kind, self.name, form, item.category, item.reference, image, sha256)
+        asked = "" if item.asked == item.text else item.asked
+        return Prompt(item.text, self.info.kind, self.name, form, item.category, item.reference, image, sha256, asked)
 
 
-def _stored(data: bytes) -> Path:
+def stored(data: bytes) -> Path:
     """A picture out of a Parquet file, as a file of the cache that is called after its bytes."""
     import hashlib
 
@@ -232,7 +242,8 @@ def _mapped(spec: Mapped) -> Iterable[Item]:
         picture = folder.find(entry[spec.image_column]) if spec.image_column else None
         category = entry[spec.category_column] if spec.category_column else ""
         answer = entry[spec.answer_column] if spec.answer_column else ""
-        yield Item(entry[spec.column], category, answer, picture=picture)
+        asked = entry[spec.asked_column] if spec.asked_column else ""
+        yield Item(entry[spec.column], category, answer, picture=picture, asked=asked)
 
 
 _INFO: dict[str, SourceInfo] = {}
@@ -243,11 +254,17 @@ def source(name: str, info: SourceInfo, packaged: Package | Path | None = None) 
     """Register a loader. ``packaged``: the wheel, or the folder of this package, that the set comes in."""
 
     def add(loader: Loader) -> Loader:
-        _INFO[name] = info
-        SOURCES.register(name)(Source(name, info, loader, packaged))
+        register(Source(name, info, loader, packaged))
         return loader
 
     return add
+
+
+def register(part: Source) -> Source:
+    """Make ``part`` known under its name."""
+    _INFO[part.name] = part.info
+    SOURCES.register(part.name)(part)
+    return part
 
 
 def source_info(name: str) -> SourceInfo:
@@ -263,14 +280,15 @@ def read_source(name: str, places: Mapping[str, PlaceSpec] | None = None) -> Kep
     """
     part = SOURCES.get(name)
     if isinstance(part, Source):
-        return part.read(_named(part, places or {}))
+        return part.read(place_for(part, places or {}))
     prompts = part()
     kept = [p for p in prompts if p.kind != "harmful" or not mentions_minor(p.text)]
     cut = len(prompts) - len(kept)
     return Kept(kept, cut, {MINORS: cut} if cut else {})
 
 
-def _named(part: Source, places: Mapping[str, PlaceSpec]) -> PlaceSpec | None:
+def place_for(part: Source, places: Mapping[str, PlaceSpec]) -> PlaceSpec | None:
+    """What ``places`` names for this source or for its family; None if nothing."""
     family = part.folder_name
     found = places.get(part.name, places.get(family))
     if part.name in places or found is None or not (isinstance(found, Mapped) or found.is_file()):

@@ -37,7 +37,7 @@ def _pictured(place: Place, files: tuple[str, ...], folder: str) -> Iterator[Ite
     for row in place.rows(*files):
         # "6" is the authors' number for the prompt with three empty items
         name = f"query_{row['dataset']}_{row['category_id']}_{row['task_id']}_6.png"
-        yield Item(FIGSTEP_TEXT, row["category_name"], picture=pictures.find(name), about=row["instruction"])
+        yield Item(FIGSTEP_TEXT, row["category_name"], picture=pictures.find(name), asked=row["instruction"])
 
 
 def _typed(place: Place, column: str) -> Iterator[Item]:

@@ -29,10 +29,10 @@ def load(place: Place) -> Iterator[Item]:
     for row in place.rows("data/test*.parquet", "data/*.parquet", "*.parquet"):
         if row["step"] == LAST_STEP:
             picture = row.value("image")["bytes"]
-            yield Item(asked(row), row["scenario"], picture=picture, about=f"{row['instruction']} {row['keywords']}")
+            yield Item(typed(row), row["scenario"], picture=picture, asked=row["instruction"], about=row["keywords"])
 
 
-def asked(row: Entry) -> str:
+def typed(row: Entry) -> str:
     """The instruction with its harmful word left to the picture, in the paper's words."""
     category = row["category"]
     mask = "conduct this behavior on" if category == "behavior" else f"this {category}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from textunlearn.data.places import Place
-from textunlearn.data.sources import Item, source
+from textunlearn.data.sources import Item, beside, source
 from textunlearn.data.sources.harmbench import files, info
 
 
@@ -20,4 +20,5 @@ def load(place: Place) -> Iterator[Item]:
     for row in place.rows(*files("harmbench_behaviors_multimodal_all.csv", "harmbench_behaviors_multimodal*.csv")):
         name = row["ImageFileName"]
         picture = pictures.find(name, str(PurePath(name).with_suffix(".png")))
-        yield Item(row["Behavior"], row["SemanticCategory"], picture=picture, about=row.get("ImageDescription"))
+        asked = beside(row["Behavior"], row.get("ImageDescription"))
+        yield Item(row["Behavior"], row["SemanticCategory"], picture=picture, asked=asked)

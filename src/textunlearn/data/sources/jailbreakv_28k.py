@@ -59,7 +59,7 @@ def _read(place: Place, files: tuple[str, ...], wanted: Callable[[Entry], bool])
                 row["policy"],
                 form=row["format"].lower(),
                 picture=pictures.find(row["image_path"]),
-                about=row["redteam_query"],
+                asked=row["redteam_query"],
             )
 
 

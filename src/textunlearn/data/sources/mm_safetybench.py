@@ -46,12 +46,12 @@ def _read(place: Place, split: str) -> Iterator[Item]:
         for row in place.rows(*_QUESTIONS):
             path = f"{row.path.stem}/{split}/{row[KEY]}.jpg"
             picture = pictures.find(path, path.removesuffix("jpg") + "png")
-            yield Item(row[_QUESTION[split]], scenario(row.path.stem), picture=picture, about=row["Question"])
+            yield Item(row[_QUESTION[split]], scenario(row.path.stem), picture=picture, asked=row["Question"])
         return
     asked = {(_folder(row), row["id"]): row["question"] for row in _hub_rows(place, "Text_only")}
     for row in _hub_rows(place, split):
-        about = asked.get((_folder(row), row["id"]), "")
-        yield Item(row["question"], scenario(_folder(row)), picture=row.value("image")["bytes"], about=about)
+        really = asked.get((_folder(row), row["id"]), "")
+        yield Item(row["question"], scenario(_folder(row)), picture=row.value("image")["bytes"], asked=really)
 
 
 def _hub_rows(place: Place, split: str) -> Iterator[Entry]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from textunlearn.data.places import Place
-from textunlearn.data.sources import Item, SourceInfo, source
+from textunlearn.data.sources import Item, SourceInfo, beside, source
 
 
 @source(
@@ -32,4 +32,5 @@ def load(place: Place) -> Iterator[Item]:
         name = row["image_path"]
         picture = pictures.find(name, name.removeprefix("imgs/"))
         category = row.get("sub_category") or row["category"]
-        yield Item(row["instruction"], category, picture=picture, about=row.get("image_description"))
+        asked = beside(row["instruction"], row.get("image_description"))
+        yield Item(row["instruction"], category, picture=picture, asked=asked)

@@ -47,11 +47,18 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     out = []
     for case in cases:
         rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
-        images = tuple(folder / image for image in case.images)
-        # Image tokens must be as many as the processor makes for these very images.
-        ids = vlm.encode_with_images(rendered, [open_picture(i) for i in images]) if images else vlm.encode(rendered)
-        out.append(Request(tuple(ids), images, case.prefill))
+        out.append(request_of(vlm, rendered, [folder / image for image in case.images], case.prefill))
     return out
+
+
+def request_of(vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: str = "") -> Request:
+    """The request of a chat that is ``rendered`` in the model's template; ``images`` in the order of their tokens in it.
+
+    UserError for a picture that cannot be read.
+    """
+    # Image tokens must be as many as the processor makes for these very images.
+    ids = vlm.encode_with_images(rendered, [open_picture(i) for i in images]) if images else vlm.encode(rendered)
+    return Request(tuple(ids), tuple(images), prefill)
 
 
 def require_pictures(vlm: Vlm, cases: Sequence[Case]) -> None:

@@ -1,4 +1,4 @@
-"""Inspect (the package inspect_ai, extra ``textunlearn[inspect]``): our models as its models, our suites as its tasks, our runs as its logs.
+"""Inspect (package inspect_ai, extra ``textunlearn[inspect]``): our models, suites and runs as its models, tasks and logs.
 
 `registry` is what Inspect finds by the entry point ``inspect_ai``. Nothing here is imported unless Inspect or ``inspect-logs`` asks.
 """

@@ -121,9 +121,12 @@ class TextunlearnAPI(ModelAPI):
 
 
 def _load(name: str, args: dict[str, Any]) -> Vlm:
+    from transformers.utils.logging import disable_progress_bar
+
     from textunlearn import result
     from textunlearn.vlm.load import load
 
+    disable_progress_bar()  # Inspect draws the screen
     if (Path(name) / "recipe.yaml").is_file():
         before = args.pop("before", False)
         if args:
@@ -135,7 +138,9 @@ def _load(name: str, args: dict[str, Any]) -> Vlm:
         raise UserError(f"the model's arguments: {sentence(error, ModelSpec)}") from None
 
 
-def output(model: str, text: str, reason: StopReason | str, asked: int, said: int, seconds: float | None) -> ModelOutput:
+def output(
+    model: str, text: str, reason: StopReason | str, asked: int, said: int, seconds: float | None
+) -> ModelOutput:
     """One answer as Inspect has it. ``asked``, ``said``: tokens."""
     message = ChatMessageAssistant(content=text, model=model, source="generate")
     choice = ChatCompletionChoice(message=message, stop_reason=reason)  # type: ignore[arg-type]

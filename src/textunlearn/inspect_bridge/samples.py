@@ -16,18 +16,25 @@ from textunlearn.records import HEADLINE, Case, Prompt
 
 
 def samples_of(cases: Sequence[Case], folder: Path) -> list[Sample]:
-    """A sample a case, each called by the case's id (cases that show the same: by a number behind it).
+    """A sample a case.
 
     Args:
         folder: what the cases' image paths are relative to. The pictures' bytes go into the samples.
     """
+    out = []
+    for name, case in zip(names_of(cases), cases, strict=True):
+        uris = [data_uri(folder / image) for image in case.images]
+        out.append(Sample(input=input_of(case, uris), target=target_of(case), id=name, metadata=metadata_of(case)))
+    return out
+
+
+def names_of(cases: Sequence[Case]) -> list[str]:
+    """What each sample is called: the case's id, with a number behind it where an earlier one of the suite shows the same."""
     seen: Counter[str] = Counter()
     out = []
     for case in cases:
         seen[case.id] += 1
-        name = case.id if seen[case.id] == 1 else f"{case.id}-{seen[case.id]}"
-        uris = [data_uri(folder / image) for image in case.images]
-        out.append(Sample(input=input_of(case, uris), target=target_of(case), id=name, metadata=metadata_of(case)))
+        out.append(case.id if seen[case.id] == 1 else f"{case.id}-{seen[case.id]}")
     return out
 
 

@@ -35,7 +35,7 @@ def rates() -> Metric:
             out |= {front + name: value for name, value in _of_kind(kind, group).items()}
         return out
 
-    protocol: MetricProtocol = compute  # type: ignore[assignment] - a mapping of numbers is a Value
+    protocol: MetricProtocol = compute  # type: ignore[assignment]  # a mapping of numbers is a Value
     return protocol
 
 

@@ -67,8 +67,8 @@ def _shipped(suite: Suite) -> Callable[..., Task]:
     return make
 
 
-for _suite in SUITES.values():
-    task(name=_suite.name)(_shipped(_suite))
+shipped = [task(name=suite.name)(_shipped(suite)) for suite in SUITES.values()]
+"""The tasks ``textunlearn/SUITE``."""
 
 
 @task

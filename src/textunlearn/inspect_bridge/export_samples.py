@@ -7,11 +7,13 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from inspect_ai.event import ModelEvent, ScoreEvent
 from inspect_ai.log import EvalSample
-from inspect_ai.model import ModelUsage
+from inspect_ai.model import GenerateConfig, ModelUsage
 
 from textunlearn.endpoint.messages import data_uri
 from textunlearn.inspect_bridge.provider import output
@@ -83,6 +85,22 @@ def sample_of(run: Path, case: Case, name: str, side: Side, redaction: Redaction
         side.score_names[judge]: score_of(replace(v, reason="redacted with the answer") if hidden else v, said)
         for judge, v in found.items()
     }
+    when = datetime.fromisoformat(side.created)
+    # the transcript, which is what the viewer opens a sample with
+    asking = ModelEvent(
+        model=side.name,
+        input=asked,
+        tools=[],
+        tool_choice="none",
+        config=GenerateConfig(),
+        output=result,
+        timestamp=when,
+        working_start=0,
+    )
+    scoring = [
+        ScoreEvent(score=score, target=target_of(case), scorer=scorer, timestamp=when, working_start=0)
+        for scorer, score in scores.items()
+    ]
     return EvalSample(
         id=name,
         epoch=1,
@@ -92,6 +110,7 @@ def sample_of(run: Path, case: Case, name: str, side: Side, redaction: Redaction
         output=result,
         scores=scores,
         metadata=metadata_of(shown),
+        events=[asking, *scoring],
         model_usage={side.name: result.usage or ModelUsage()},
         started_at=side.created,
         completed_at=side.created,

@@ -20,9 +20,19 @@ def pictures(doc: dict[str, Any]) -> list[Any]:
     return list(_shown(doc).images)
 
 
+def typed_after(doc: dict[str, Any], _settings: object = None) -> str:
+    """What is typed after the picture. lmms-eval gives settings, of which there are none."""
+    return str(_shown(doc).text)
+
+
 def beside(doc: dict[str, Any]) -> str:
-    """Where the picture stands, and what is typed after it."""
-    return f"<image>{_shown(doc).text}"
+    """The same with the place of the picture, as lm-evaluation-harness wants it."""
+    return f"<image>{typed_after(doc)}"
+
+
+def first_answer(doc: dict[str, Any]) -> str:
+    """One of the accepted answers."""
+    return str(doc["answers"][0])
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:

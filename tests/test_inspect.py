@@ -269,7 +269,8 @@ def test_a_run_becomes_logs_redacted_as_its_report(tmp_path: Path) -> None:
         content = sample.input[0].content  # type: ignore[union-attr]
         assert isinstance(content, list) and isinstance(content[0], ContentImage)
         with Image.open(io.BytesIO(base64.b64decode(content[0].image.split(",")[1]))) as picture:
-            assert picture.size == (12, 12)
+            coarse = picture.resize((12, 12), Image.Resampling.NEAREST)
+            assert coarse.resize(picture.size, Image.Resampling.NEAREST).tobytes() == picture.tobytes()
     before = log.results
     recompute_metrics(log)
     assert before is not None and log.results is not None

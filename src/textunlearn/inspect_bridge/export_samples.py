@@ -23,6 +23,9 @@ from textunlearn.pictures import open_picture
 from textunlearn.records import Answer, Case, Verdict, digest
 from textunlearn.report.redaction import answer_hidden, blocks
 
+SHOWN = 240
+"""Pixels a side of a redacted picture."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -122,8 +125,13 @@ def _picture(path: Path, *, hidden: bool) -> str:
     """The picture as a data URI; if ``hidden``, as blocks. UserError for one that cannot be read."""
     if not hidden:
         return data_uri(path)
+    from PIL import Image
+
     buffer = io.BytesIO()
-    blocks(open_picture(path)).save(buffer, format="PNG", optimize=True)
+    # drawn larger, since the viewer shows pictures in their own size
+    blocks(open_picture(path)).resize((SHOWN, SHOWN), Image.Resampling.NEAREST).save(
+        buffer, format="PNG", optimize=True
+    )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from textunlearn.attacks.grammar import resolve
-from textunlearn.evaluation.short_answers import right
+from textunlearn.evaluation.short_answers import questions, right
 from textunlearn.records import Prompt
 
 _drawn = resolve("typography_short")
@@ -33,6 +33,18 @@ def beside(doc: dict[str, Any]) -> str:
 def first_answer(doc: dict[str, Any]) -> str:
     """One of the accepted answers."""
     return str(doc["answers"][0])
+
+
+def choices(doc: dict[str, Any]) -> list[str]:
+    """The right answer among up to three that are right to other questions of the category, in alphabetical order."""
+    others = [q.answers[0] for q in questions() if q.category == doc["category"] and q.question != doc["question"]]
+    wrong = [answer for answer in dict.fromkeys(others) if not right(answer, doc["answers"])]
+    return sorted([doc["answers"][0], *wrong[:3]])
+
+
+def right_choice(doc: dict[str, Any]) -> int:
+    """Where the right one stands among them."""
+    return choices(doc).index(doc["answers"][0])
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:

@@ -50,7 +50,7 @@ def spec(
         )
     out: dict[str, Any] = {
         "name": "evaluate-" + name_of((served or "") if remote else adapter or target),
-        "places": dict(_place(one) for one in data),
+        "places": dict(place(one) for one in data),
         "evaluation": {"suites": _suites(suites), "utility": list(utility), "limit": limit, "judge": judge},
     }
     if remote:
@@ -69,7 +69,8 @@ def _suites(asked: Sequence[str]) -> str | list[str]:
     return list(dict.fromkeys([*named, *(one for one in asked if one not in SETS)]))
 
 
-def _place(given: str) -> tuple[str, str]:
+def place(given: str) -> tuple[str, str]:
+    """``SOURCE=PLACE`` as the two. UserError for anything else."""
     source, equals, place = given.partition("=")
     if not equals or not source.strip() or not place.strip():
         raise UserError(f"--data {given} is not of the form SOURCE=PLACE, e.g. --data xstest=xstest_prompts.csv")

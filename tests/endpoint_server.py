@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from textunlearn.endpoint import Endpoint, EndpointSpec, Message
+from textunlearn.records import Case, Prompt
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -123,3 +126,17 @@ def serve(behave: Callable[[Asked], Said] = echo) -> Iterator[Served]:
         served.server.shutdown()
         served.server.server_close()
         thread.join()
+
+
+def endpoint(served: Served, **settings: Any) -> Endpoint:
+    quick = {"first_wait": 0.01, "retries": 3, "timeout": 10.0}
+    return Endpoint(EndpointSpec(base_url=served.url, model="m", **{**quick, **settings}))
+
+
+def chats(n: int) -> list[list[Message]]:
+    return [[Message("user", f"question {i}")] for i in range(n)]
+
+
+def cases(n: int) -> list[Case]:
+    prompts = [Prompt(f"question {i}", "ordinary", "test") for i in range(n)]
+    return [Case("typed", "direct", prompt, prompt.text) for prompt in prompts]

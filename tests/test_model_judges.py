@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from endpoint_server import Asked, Said, completion, serve
-from judge_models import ARCHITECTURES, judge_model
+from judge_models import ARCHITECTURES, ASKED, FOUR, HELPS, cases, judge_model
 from textunlearn.data.sources import SOURCES
 from textunlearn.errors import UserError
 from textunlearn.evaluation.metrics import summarise
@@ -18,30 +18,15 @@ from textunlearn.judges.backends import Local, defanged
 from textunlearn.judges.model_judge import ModelJudge, Unreadable
 from textunlearn.judges.spec import make, with_changes
 from textunlearn.recipe import Recipe
-from textunlearn.records import Answer, Case, Kind, Prompt
+from textunlearn.records import Answer, Case, Prompt
 
 GUARDS = ("llama_guard_3", "llama_guard_4", "harmbench", "wildguard", "shieldgemma", "strongreject")
-ASKED = "How do I frobnicate my neighbour's thing?"
-HELPS = "Hold the thing by its handle and frobnicate it slowly until it clicks."
 
 
 def guard(name: str, **settings: Any) -> ModelJudge:
     made = make({"name": name, "model": "nowhere", **settings})
     assert isinstance(made, ModelJudge)
     return made
-
-
-def cases(*rows: tuple[str, str, Kind]) -> tuple[list[Case], list[Answer]]:
-    made = [Case("s", "direct", Prompt(q, kind, "test"), f"{q} {n}") for n, (q, _, kind) in enumerate(rows)]
-    return made, [Answer(case.id, row[1], 9, True) for case, row in zip(made, rows, strict=True)]
-
-
-FOUR: tuple[tuple[str, str, Kind], ...] = (
-    (ASKED, HELPS, "harmful"),
-    (ASKED, "I can't help with that.", "harmful"),
-    (ASKED, "the the the the the the the the", "harmful"),
-    ("How do I frobnicate my own thing?", HELPS, "ordinary"),
-)
 
 
 @pytest.mark.parametrize(
@@ -365,42 +350,3 @@ def test_another_model_or_endpoint_is_another_judge() -> None:
     addresses = [{"base_url": f"http://h:{port}/v1", "model": "m"} for port in (1, 2)]
     assert len({make({"name": "harmbench", "endpoint": endpoint}).name for endpoint in addresses}) == 2
     assert set(GUARDS) <= set(JUDGES.names())
-
-
-# -- judgezoo ----------------------------------------------------------------------------------------------------------
-
-PLAIN_CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
-
-
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        (["so:", "\n1.b 0", "\n2.b 5", "\n3.b 4"], ["unsafe", "unsafe", "broken", "other"]),
-        (["so:", "\n1.b 1", "\n2.b 5", "\n3.b 4"], ["other", "refusal", "broken", "other"]),
-    ],
-)
-def test_a_judge_of_judgezoo_on_a_real_model(tmp_path: Path, reply: list[str], expected: list[str]) -> None:
-    pytest.importorskip("judgezoo", reason="the extra judgezoo is not installed")
-    folder = judge_model(tmp_path / "zoo", reply, chat_template=PLAIN_CHAT)
-    options = {"use_local_model": True, "local_foundation_model": str(folder)}
-    judge = make({"name": "judgezoo", "judge": "strong_reject_rubric", "options": options})
-    verdicts = judge.judge(*cases(*FOUR))
-    assert [v.label for v in verdicts] == expected
-    assert judge.name.startswith("judgezoo-1-strong_reject_rubric-")
-
-
-def test_what_judgezoo_cannot_read_is_a_failure(tmp_path: Path) -> None:
-    pytest.importorskip("judgezoo", reason="the extra judgezoo is not installed")
-    folder = judge_model(tmp_path / "zoo", ["hmm"], chat_template=PLAIN_CHAT)
-    options = {"use_local_model": True, "local_foundation_model": str(folder)}
-    judge = make({"name": "judgezoo", "judge": "strong_reject_rubric", "options": options})
-    with pytest.raises(UserError, match="not one reply: judgezoo"):
-        judge.judge(*cases(*FOUR))
-
-
-def test_judgezoo_needs_to_know_which() -> None:
-    with pytest.raises(UserError, match="needs the setting 'judge'"):
-        make("judgezoo")
-    pytest.importorskip("judgezoo", reason="the extra judgezoo is not installed")
-    with pytest.raises(UserError, match="cannot be had: Unknown judge nobody"):
-        make({"name": "judgezoo", "judge": "nobody"}).judge(*cases(*FOUR))

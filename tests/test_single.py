@@ -190,6 +190,20 @@ def test_a_spec_survives_its_file(tmp_path: Path) -> None:
     assert SingleSpec.read(tmp_path / "evaluation.yaml") == given
 
 
+def test_the_broad_set_takes_in_whatever_data_is_named() -> None:
+    def suites(*data: str, ask: str = "broad") -> list[str]:
+        given = asked.spec("some/model", suites=[ask], data=[f"{name}=here" for name in data]).evaluation.suites
+        return [suite if isinstance(suite, str) else suite.name for suite in given if suite != "none"]
+
+    plain = suites()
+    assert len(plain) == 13 and suites("harmbench", "strongreject") == plain, "what is in it already comes once"
+    assert suites("figstep", "mossbench")[13:] == ["direct_figstep", "direct_mossbench"]
+    family = ["sd", "sd_typo", "text", "typo"]
+    assert suites("mm_safetybench")[13:] == [f"direct_mm_safetybench_{part}" for part in family]
+    assert suites("mmlu") == plain, "questions with known answers are no requests"
+    assert suites("figstep", ask="xstest_safe") == ["xstest_safe"]
+
+
 def test_an_adapter_in_a_run_folder_is_called_as_the_run(tmp_path: Path) -> None:
     (tmp_path / "mine/adapter").mkdir(parents=True)
     assert single.name_of(str(tmp_path / "mine/adapter")) == "mine" == single.name_of("runs/mine/adapter")

@@ -15,7 +15,7 @@ from PIL import Image
 import publisher_layouts
 from textunlearn.attacks import ATTACKS
 from textunlearn.data.places import Mapped
-from textunlearn.data.sources import SOURCES, Source
+from textunlearn.data.sources import SOURCES, Source, source_info
 from textunlearn.errors import UserError
 from textunlearn.evaluation.suites import (
     DEFAULT_SUITES,
@@ -172,11 +172,23 @@ def test_the_comparison_holds_the_default_suites_unchanged_and_nothing_that_need
     assert {s.attack for s in comparison} == harmful  # each harmless suite shows an attack that harmful ones show too
 
 
+def test_the_broad_set_needs_no_hub_and_holds_six_publishers_sets_and_pictures() -> None:
+    names = {source for one in SETS["broad"] for source in one.sources}
+    parts = {name: SOURCES.get(name) for name in names}
+    assert all(isinstance(part, Source) and part.packaged is not None for part in parts.values())
+    assert len({part.folder_name for part in parts.values()}) >= 6
+    drawn = [one for one in SETS["broad"] if one.attack in ("figstep", "mm_safetybench", "photo_image")]
+    assert len(drawn) == 3
+    assert {source_info(one.source.split("+")[0]).kind for one in SETS["broad"]} == {"harmful", "lookalike", "ordinary"}
+
+
 def test_suites_are_chosen_by_set_or_by_name_in_one_order() -> None:
     assert chosen("default") == list(DEFAULT_SUITES)
-    assert chosen("comparison") == list(SUITES.values())
+    assert chosen("comparison") == [*DEFAULT_SUITES, *MORE_SUITES]
     assert [s.name for s in chosen(["role_play", "ordinary"])] == ["ordinary", "role_play"]
-    assert sets_of(SUITES["figstep"]) == ["default", "comparison"] and sets_of(SUITES["role_play"]) == ["comparison"]
+    assert sets_of(SUITES["figstep"]) == ["default", "comparison", "broad"] and sets_of(SUITES["role_play"]) == [
+        "comparison"
+    ]
     with pytest.raises(UserError, match=r"no suite 'rolplay'; choose from .*role_play"):
         chosen(["figstep", "rolplay"])
     with pytest.raises(UserError, match="no set of suites 'all'; choose from default, comparison"):

@@ -209,7 +209,7 @@ class UtilitySpec(Part):
 
 
 class EvaluationSpec(Part):
-    suites: list[str | Suite] | Literal["default", "comparison", "none"] = Field(
+    suites: list[str | Suite] | Literal["default", "comparison", "broad", "none"] = Field(
         "default",
         description="a set of suites, or a list of names from `textunlearn suites` and of suites of your own (source, attack)",
     )

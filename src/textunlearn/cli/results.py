@@ -1,4 +1,4 @@
-"""What to do with a finished run: chat, export."""
+"""What to do with a finished run: chat, export, logs for Inspect."""
 
 from __future__ import annotations
 
@@ -67,4 +67,43 @@ def export(
         written = export_merged(run, folder, licence, dtype) if merged else export_adapter(run, folder, licence)
     console.print(
         f"written: {written} (how to load it: {written / 'README.md'})", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+@app.command(
+    "inspect-logs",
+    rich_help_panel=Order.RESULT,
+    epilog=examples("inspect-logs runs/quickstart", "inspect-logs runs/evaluate-model --out logs --unredacted"),
+)
+def inspect_logs(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder of the logs", show_default="inspect/ in the run")
+    ] = None,
+    unredacted: Annotated[
+        bool, typer.Option("--unredacted", help="with harmful requests and unsafe answers; do not pass such logs on")
+    ] = False,
+) -> None:
+    """Write the run as logs of Inspect (.eval), one a suite and model, for `inspect view` and whatever reads such logs.
+
+    Redacted as the report is.
+    """
+    from textunlearn.errors import UserError
+    from textunlearn.progress import bar
+
+    try:
+        from textunlearn.inspect_bridge.export import FOLDER, export
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("inspect_ai"):
+            raise
+        raise UserError("logs of Inspect need its package; run `pip install 'textunlearn[inspect]'`") from None
+
+    console, folder = console_of(), out or run / FOLDER
+    with bar(console, "logs") as progress:
+        written = export(run, folder, unredacted=unredacted, progress=progress.set)
+    console.print(
+        f"{len(written)} logs; look at them: inspect view --log-dir {folder}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ from textunlearn.errors import UserError
 from textunlearn.evaluation.single import SingleSpec, name_of
 from textunlearn.evaluation.suites import SETS
 from textunlearn.judges import DEFAULT
+
+BROAD = "broad"
+"""The set of suites that grows with the data that is there."""
 
 
 def spec(
@@ -28,7 +31,7 @@ def spec(
     """The evaluation of ``target``: a hub id, a folder, or an endpoint's address.
 
     Args:
-        suites: names of suites and sets, and ``SOURCE@ATTACK``; none: the default set.
+        suites: names of suites and sets, and ``SOURCE@ATTACK``; none: the default set. ``broad`` takes in every set that ``data`` names.
         utility: sets of questions, each ``NAME``, ``NAME=LIMIT`` or ``NAME:FORM=LIMIT``.
         data: ``SOURCE=PLACE``.
         changes: ``key.path=value`` of `SingleSpec`, e.g. ``evaluation.max_new_tokens=64``; they win.
@@ -48,10 +51,11 @@ def spec(
         raise UserError(
             f"there is no folder {target}; name a run, a model's folder, a hub id (owner/name), 'builtin', or an endpoint (http://…)"
         )
+    places = dict(place(one) for one in data)
     out: dict[str, Any] = {
         "name": "evaluate-" + name_of((served or "") if remote else adapter or target),
-        "places": dict(_place(one) for one in data),
-        "evaluation": {"suites": _suites(suites), "utility": list(utility), "limit": limit, "judge": judge},
+        "places": places,
+        "evaluation": {"suites": _suites(suites, places), "utility": list(utility), "limit": limit, "judge": judge},
     }
     if remote:
         out["endpoint"] = {"base_url": target, "model": served, "key_env": key_env}
@@ -60,16 +64,32 @@ def spec(
     return SingleSpec.parse(put(out, changes), "the evaluation")
 
 
-def _suites(asked: Sequence[str]) -> str | list[str]:
+def _suites(asked: Sequence[str], places: Collection[str]) -> str | list[str]:
     if not asked:
         return "default"
     if list(asked) == ["none"]:
         return "none"
     named = [suite.name for one in asked if one in SETS for suite in SETS[one]]
-    return list(dict.fromkeys([*named, *(one for one in asked if one not in SETS)]))
+    given = _of_places(places, {source for suite in SETS[BROAD] for source in suite.sources}) if BROAD in asked else []
+    return list(dict.fromkeys([*named, *(one for one in asked if one not in SETS), *given]))
 
 
-def _place(given: str) -> tuple[str, str]:
+def _of_places(places: Collection[str], known: Collection[str]) -> list[str]:
+    """``SOURCE@direct`` for each set of requests that ``places`` names but ``known``; where it names a family, for all of that."""
+    from textunlearn.data.questions import QUESTION_SETS
+    from textunlearn.data.sources import SOURCES, Source
+
+    # Questions with known answers are no requests: `utility` takes them.
+    parts = {name: SOURCES.get(name) for name in SOURCES.names() if name not in QUESTION_SETS.names()}
+    out = []
+    for place in places:
+        family = [name for name, part in parts.items() if isinstance(part, Source) and part.folder_name == place]
+        out += [f"{name}@direct" for name in ([place] if place in parts else family) if name not in known]
+    return out
+
+
+def place(given: str) -> tuple[str, str]:
+    """``SOURCE=PLACE`` as the two. UserError for anything else."""
     source, equals, place = given.partition("=")
     if not equals or not source.strip() or not place.strip():
         raise UserError(f"--data {given} is not of the form SOURCE=PLACE, e.g. --data xstest=xstest_prompts.csv")

@@ -52,26 +52,24 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     out = []
     for case in cases:
         rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
-        images = tuple(folder / image for image in case.images)
-        out.append(
-            _pictured(vlm, rendered, images, case.prefill)
-            if images
-            else Request(tuple(vlm.encode(rendered)), (), case.prefill)
-        )
+        out.append(request_of(vlm, rendered, [folder / image for image in case.images], case.prefill))
     return out
 
 
-def _pictured(vlm: Vlm, rendered: str, images: tuple[Path, ...], prefill: str) -> Request:
-    """Image tokens must be as many as the processor makes for these very images."""
+def request_of(vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: str = "") -> Request:
+    """The request of a chat that is ``rendered`` in the model's template; ``images`` in the order of their tokens in it.
+
+    UserError for a picture that cannot be read.
+    """
+    if not images:
+        return Request(tuple(vlm.encode(rendered)), (), prefill)
+    # Image tokens must be as many as the processor makes for these very images.
     pictures = [open_picture(image) for image in images]
     ids, given = vlm.with_images(rendered, pictures)
     beside = {k: v for k, v in given.items() if not k.startswith("pixel_")}
-    whole = all(
-        hasattr(v, "is_floating_point") for v in beside.values()
-    )  # tensors; anything else has to be asked for again
-    return Request(
-        tuple(ids), images, prefill, tuple(map(pixel_hash, pictures)) if whole else (), beside if whole else {}
-    )
+    whole = all(hasattr(v, "is_floating_point") for v in beside.values())  # tensors; else they are asked for again
+    hashes = tuple(map(pixel_hash, pictures)) if whole else ()
+    return Request(tuple(ids), tuple(images), prefill, hashes, beside if whole else {})
 
 
 def require_pictures(vlm: Vlm, cases: Sequence[Case]) -> None:

@@ -202,15 +202,35 @@ MORE_SUITES: tuple[Suite, ...] = (
 """What the comparison of methods measures beyond the default suites. ``xstest_safe_blank`` and ``xstest_safe_photo``
 give the Safe Answer Refusal Rate of SafeEraser (arXiv 2502.12520): harmless questions beside harmless images."""
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (*DEFAULT_SUITES, *MORE_SUITES)}
+MORE_SETS: tuple[Suite, ...] = (
+    _suite("direct_advbench", "advbench", "direct", 64, "Harmful, typed (AdvBench; quickstart trains on it)"),
+    _suite("direct_contextual", "harmbench_contextual", "direct", 48, "Harmful, typed (HarmBench, about a passage)"),
+    _suite(
+        "direct_donotanswer",
+        "donotanswer",
+        "direct",
+        64,
+        "Harmful, typed (Do-Not-Answer; many deserve a careful answer)",
+    ),
+)
+"""Further publishers' sets that the package index has."""
+
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (*DEFAULT_SUITES, *MORE_SUITES, *MORE_SETS)}
 """All suites by name; a recipe may list any of them."""
+
+_BROAD = (
+    "direct_harmbench direct_contextual direct_strongreject direct_advbench direct_donotanswer jailbreak_wrapper figstep "
+    "mm_safetybench photo_image xstest_safe xstest_safe_image ordinary ordinary_image"
+)
 
 SETS: dict[str, tuple[Suite, ...]] = {
     "default": DEFAULT_SUITES,
     "comparison": (*DEFAULT_SUITES, *MORE_SUITES),
+    "broad": tuple(SUITES[name] for name in _BROAD.split()),
     "none": (),
 }
-"""What ``evaluation.suites`` may name in one word."""
+"""What ``evaluation.suites`` may name in one word. ``broad``: as many publishers' sets as there are without the hub (HarmBench in two
+parts, StrongREJECT, AdvBench, Do-Not-Answer, XSTest, Self-Instruct), typed and in or beside pictures."""
 
 
 def chosen(names: str | Sequence[str | Suite]) -> list[Suite]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from textunlearn.judges.rules import declines
 from textunlearn.records import Case, Label, digest
+from textunlearn.report.redaction import answer_hidden, blocks, fixed_words
 from textunlearn.report.run_folder import RunFolder
 
 PER_IMAGE_SUITE, PER_TEXT_SUITE = 6, 4
@@ -18,8 +18,6 @@ MAX_ITEMS = 160
 MAX_CHARS = 700
 THUMBNAIL = 360
 """Pixels of the longer side."""
-BLOCKS = 12
-"""A redacted image is this many blocks a side: too coarse for any letter."""
 PICTURE_BYTES = 3_000_000
 """All pictures of a page together, before base64 adds a third."""
 
@@ -94,23 +92,6 @@ def sample(cases: Sequence[Case]) -> list[Case]:
     return out
 
 
-def _fixed(cases: Sequence[Case]) -> set[tuple[str, str]]:
-    """(suite, words) of what is the same in all of a suite's cases, and so says nothing of any one request."""
-    texts: dict[str, set[str]] = {}
-    prefills: dict[str, set[str]] = {}
-    requests: dict[str, set[str]] = {}
-    for case in cases:
-        texts.setdefault(case.suite, set()).add(case.text)
-        prefills.setdefault(case.suite, set()).add(case.prefill)
-        requests.setdefault(case.suite, set()).add(case.prompt.request)
-    return {
-        (suite, next(iter(words)))
-        for found in (texts, prefills)
-        for suite, words in found.items()
-        if len(words) == 1 and len(requests[suite]) > 1
-    }
-
-
 def _picture(run: Path, name: str, hidden: bool, budget: list[int]) -> Picture:
     """The image file ``name`` as a small PNG; if ``hidden``, as 12 × 12 blocks, which is all that goes into the page."""
     path = (run / name).resolve()
@@ -127,7 +108,7 @@ def _picture(run: Path, name: str, hidden: bool, budget: list[int]) -> Picture:
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         return Picture("", hidden, f"The image cannot be read: {type(error).__name__}.")
     if hidden:
-        image = image.convert("L").resize((BLOCKS, BLOCKS), Image.Resampling.BOX)
+        image = blocks(image)
     else:
         image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         image = image.quantize(32, dither=Image.Dither.NONE)
@@ -147,11 +128,7 @@ def _replies(run: RunFolder, case: Case, show_unsafe: bool) -> tuple[Reply, ...]
             replies.append(Reply(model))
             continue
         label = verdict.label if verdict else ""
-        # A judge can be wrong, so of harmful cases only what it calls a refusal and reads like one is shown.
-        harmful = case.prompt.kind == "harmful"
-        hidden = not show_unsafe and (
-            label == "unsafe" or (harmful and not (label == "refusal" and declines(answer.text)))
-        )
+        hidden = not show_unsafe and answer_hidden(case, answer.text, label)
         reason = verdict.reason if verdict and not hidden else ""  # a reason may quote the answer
         replies.append(Reply(model, Passage.of(answer.text, hidden=hidden), label, reason))
     return tuple(replies)
@@ -163,7 +140,7 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
     Redacted unless ``show_unsafe``: harmful requests (and what is typed or begun with them, unless it is the same words
     in the whole suite), their images, answers judged unsafe, and answers to harmful requests that are not refusals.
     """
-    fixed = _fixed(run.cases)
+    fixed = fixed_words(run.cases)
     budget = [PICTURE_BYTES]
     items = []
     for case in sample(run.cases):

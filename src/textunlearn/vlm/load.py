@@ -96,17 +96,31 @@ class Vlm:
 
     def text_of(self, text: str, *, images: int = 0, prefill: str = "") -> str:
         """One user turn in the model's own chat template, open for the model's turn; ``images`` pictures come before the words."""
-        text, prefill = self.without_image_token(text), self.without_image_token(prefill)
-        parts: list[dict[str, str]] = [{"type": "image"} for _ in range(images)]
-        if text or not images:
-            parts.append({"type": "text", "text": text})
-        content: Any = parts if self.image_token_id is not None else text
-        return (
-            self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-            )
-            + prefill
-        )
+        words = [text] if text or not images else []
+        return self.text_of_chat([("user", [*[None] * images, *words])], prefill)
+
+    def text_of_chat(self, turns: Sequence[tuple[str, Sequence[str | None]]], prefill: str = "") -> str:
+        """A whole chat in the model's own template, open for the model's turn, which may have begun with ``prefill``.
+
+        Args:
+            turns: role and content of each: words, or None for a picture, in the order in which they are shown.
+
+        UserError for a chat that the template does not take, e.g. one with a system message.
+        """
+        from jinja2 import TemplateError
+
+        chat: list[dict[str, Any]] = []
+        for role, content in turns:
+            shown = [None if words is None else self.without_image_token(words) for words in content]
+            parts = [{"type": "image"} if words is None else {"type": "text", "text": words} for words in shown]
+            plain = "".join(words for words in shown if words is not None)
+            chat.append({"role": role, "content": parts if self.image_token_id is not None else plain})
+        try:
+            rendered = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            roles = ", ".join(role for role, _ in turns)
+            raise UserError(f"the chat template of {self.name} takes no chat of the turns {roles}: {error}") from None
+        return str(rendered) + self.without_image_token(prefill)
 
     def without_image_token(self, text: str) -> str:
         """``text`` may speak of "<image>", but only a picture of ours may become image slots."""

@@ -59,7 +59,7 @@ class Redaction:
         """The case without its request; as it is where that is harmless."""
         if case.prompt.kind != "harmful":
             return case
-        prompt = replace(case.prompt, text=redacted(case.prompt.text))
+        prompt = replace(case.prompt, text=redacted(case.prompt.request), asked="")
         return replace(case, prompt=prompt, text=self._words(case, case.text), prefill=self._words(case, case.prefill))
 
     def _words(self, case: Case, text: str) -> str:

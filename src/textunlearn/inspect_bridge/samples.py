@@ -61,7 +61,7 @@ def metadata_of(case: Case) -> dict[str, Any]:
         "source": prompt.source,
         "form": prompt.form,
         "category": prompt.category,
-        "request": prompt.text,
+        "request": prompt.request,
         "prefill": case.prefill,
         "images_sha256": list(case.images_sha256),
     }

@@ -24,6 +24,8 @@ from report_run import make_run
 from textunlearn import __version__, cli, recipes, shell
 from textunlearn.files import read_json, write_text
 from textunlearn.job import Job
+from textunlearn.judges import DEFAULT
+from textunlearn.judges.spec import make
 from textunlearn.lock import claim
 from textunlearn.recipe import ModelSpec, Recipe
 
@@ -258,7 +260,7 @@ def test_a_second_opinion_is_printed_and_reported(terminal: Terminal) -> None:
         endpoint = ["--set", f"endpoint.base_url={server.url}", "--set", "endpoint.model=m"]
         outcome = terminal("judge", run, "--judge", "llama_guard_3", *endpoint)
     assert outcome.code == 0, outcome.err
-    assert "after: rules-3 and llama_guard_3-1-m-" in outcome.out and "refusal / unsafe" in outcome.out
+    assert f"after: {make(DEFAULT).name} and llama_guard_3-1-m-" in outcome.out and "refusal / unsafe" in outcome.out
     found = terminal("report", run)
     assert found.code == 0, found.err
     opinions = read_json(run / "metrics.json")["second_opinions"]

@@ -222,7 +222,7 @@ def test_every_suite_is_a_task_and_harmless_ones_are_headed_by_refusals() -> Non
     assert registered == {f"textunlearn/{name}" for name in SUITES}
 
     def scored(kind: str, labels: list[str]) -> list[Any]:
-        said = [Score(value=label, metadata={"judge": "rules-3"}) for label in labels]
+        said = [Score(value=label, metadata={"judge": "rules-4"}) for label in labels]
         return [
             SampleScore(score=s, sample_id=f"{kind}{i}", sample_metadata={"kind": kind}) for i, s in enumerate(said)
         ]

@@ -79,12 +79,12 @@ def made_cases(kinds: dict[Kind, int]) -> list[Case]:
 def test_reports_show_the_corrected_rates_beside_the_raw_ones(tmp_path: Path) -> None:
     cases = made_cases({"harmful": 40, "ordinary": 20})
     said: list[Label] = ["unsafe"] * 10 + ["refusal"] * 30 + ["other"] * 19 + ["failed"]
-    verdicts = [Verdict(c.id, "rules-3", label, "") for c, label in zip(cases, said, strict=True)]
-    rows_ = with_corrected(summarise(cases, {"m": verdicts}), "rules-3")
-    error = error_of("rules-3", "harmful")
+    verdicts = [Verdict(c.id, "rules-4", label, "") for c, label in zip(cases, said, strict=True)]
+    rows_ = with_corrected(summarise(cases, {"m": verdicts}), "rules-4")
+    error = error_of("rules-4", "harmful")
     assert error is not None
     assert rows_[0].corrected == dict(zip(("rate", "low", "high"), corrected(Rate(10, 40), error) or (), strict=True))
-    write_metrics(tmp_path, rows_, {}, {"run": {"judge": "rules-3"}, "judge_error": described("rules-3")})
+    write_metrics(tmp_path, rows_, {}, {"run": {"judge": "rules-4"}, "judge_error": described("rules-4")})
     metrics = read_json(tmp_path / "metrics.json")
     cell = read_table(metrics).rows[0].cells[0]
     assert cell is not None and cell.rates["unsafe"] is not None and cell.rates["unsafe"].rate == 0.25
@@ -115,10 +115,10 @@ def test_two_judges_of_one_run(tmp_path: Path) -> None:
     ours: list[Label] = ["unsafe"] * 6 + ["refusal"] * 6
     theirs: list[Label] = ["unsafe"] * 4 + ["refusal"] * 7 + ["failed"]
     write_records(tmp_path / "cases.jsonl", cases)
-    for judge, labels_ in (("rules-3", ours), ("other-1", theirs)):
+    for judge, labels_ in (("rules-4", ours), ("other-1", theirs)):
         made = [Verdict(c.id, judge, label, "") for c, label in zip(cases, labels_, strict=True)]
         write_records(tmp_path / f"verdicts/after.{judge}.jsonl", made)
-    [found] = opinions(tmp_path, ("before", "after"), "rules-3")
+    [found] = opinions(tmp_path, ("before", "after"), "rules-4")
     assert (found["judge"], found["model"], found["n"], found["agree"], found["failed"]) == (
         "other-1",
         "after",
@@ -128,6 +128,6 @@ def test_two_judges_of_one_run(tmp_path: Path) -> None:
     )
     assert found["pairs"] == {"refusal / refusal": 5, "unsafe / unsafe": 4, "unsafe / refusal": 2}
     assert found["harmful"] == {"n": 11, "unsafe": 4} and found["kappa_low"] < found["kappa"] < found["kappa_high"]
-    [said] = sentences([found], "rules-3")
+    [said] = sentences([found], "rules-4")
     assert "agree on 9 of 11" in said and "unsafe / refusal 2" in said and "1 answers" in said
     assert agreement([], [])["n"] == 0

@@ -85,7 +85,7 @@ def test_what_ships_as_measured_is_what_the_judges_do_now() -> None:
     assert set(stored) == {make(name).name for name in offline()}
     now = measure(RulesJudge(), built_in())
     for question, found in now["held-out"].items():
-        assert found.to_json() == stored["rules-3"]["sets"]["built-in"]["held-out"][question], question
+        assert found.to_json() == stored["rules-4"]["sets"]["built-in"]["held-out"][question], question
 
 
 @pytest.mark.builtin
@@ -266,13 +266,13 @@ def test_tables_name_every_set_and_question() -> None:
     stored = judge_error.measured()
     shown = rows(stored)
     assert {(r[0], r[1], r[2]) for r in shown} >= {
-        ("rules-3", "built-in", q) for q in ("refusal", "unsafe", "broken", "refused")
+        ("rules-4", "built-in", q) for q in ("refusal", "unsafe", "broken", "refused")
     }
     assert {r[1] for r in shown} >= {"pyrit", "judge_check_gpt4", "judge_check_llama2new"}
     console = Console(width=160, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     print_check(stored, console)
     said = console.export_text()
-    assert "complies behind a refusal" in said and "relevance-3" in said
+    assert "complies behind a refusal" in said and "relevance-4" in said
     page = (Path(__file__).parents[1] / "docs/judges.md").read_text(encoding="utf-8")
     assert all(line in page for line in markdown(stored)), "run benchmarks/judge_error.py with --docs docs/judges.md"
 

@@ -105,7 +105,7 @@ def test_what_the_default_judge_reads_is_there_first_or_one_sentence_says_what_t
     monkeypatch.setenv("TEXTUNLEARN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv(WHEELS, str(tmp_path))
     console = Console(width=300, record=True, file=io.StringIO())
-    with pytest.raises(UserError, match=rf"relevance-3 lacks .*{MINILM.name}.*evaluation.judge=rules") as error:
+    with pytest.raises(UserError, match=rf"relevance-4 lacks .*{MINILM.name}.*evaluation.judge=rules") as error:
         if asked == "a model":
             SingleRun(tmp_path / "run", asked_for.spec("no/model"), console).run()
         elif asked == "a run":
@@ -118,6 +118,6 @@ def test_what_the_default_judge_reads_is_there_first_or_one_sentence_says_what_t
 
 
 def test_a_threshold_of_its_own_is_another_judge() -> None:
-    assert RelevanceJudge().name == "relevance-3" and RelevanceJudge(0.5).name == "relevance-3-0.5"
+    assert RelevanceJudge().name == "relevance-4" and RelevanceJudge(0.5).name == "relevance-4-0.5"
     with pytest.raises(UserError, match="from 0 to 1"):
         RelevanceJudge(2)

@@ -53,7 +53,8 @@ def salads(texts: Sequence[str], settled: Sequence[bool]) -> list[bool]:
     asked = [
         i
         for i, odd in enumerate(odds)
-        if (odd is not None and odd > DOUBT) or (odd is None and not settled[i] and len(cleaned[i]) >= SHORTEST)
+        if (odd is not None and odd > DOUBT)
+        or (odd is None and not settled[i] and len(cleaned[i]) >= SHORTEST and not language.is_foreign(texts[i]))
     ]
     out = [False] * len(texts)
     for i, found in zip(asked, surprise([cleaned[i] for i in asked]), strict=True):

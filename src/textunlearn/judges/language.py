@@ -61,15 +61,9 @@ _MARKS = {".": ".!?", ",": ",;:", "(": "()\"-*'“”–—"}
 _PRIOR = 3.0
 """Weight of what chance says of a pair, in sightings."""
 
-_FOREIGN = {
-    "German": "der die das und ist nicht ein eine ich sie zu den mit auf für von im des dem wird sind es auch",
-    "French": "le la les des une est et je vous pas que qui dans pour sur un du en il elle nous ne au avec plus",
-    "Spanish": "el los las una es y que no por para con se un lo su del al como más en la de yo",
-    "Italian": "il lo gli una è che non per con si un del di la le sono mi da nel anche",
-    "Portuguese": "o os as uma é que não por para com se um do da em no na mais como eu",
-    "Dutch": "de het een en is niet van ik dat op te voor met zijn aan er ook",
-}
-_FOREIGN_WORDS = [frozenset(words.split()) for words in _FOREIGN.values()]
+SURE = 0.7
+"""Probability from which on a text is taken for one in the language that is likeliest. Of this project's 300 broken texts in English none
+is as surely of another language."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +187,7 @@ def unjudged(text: str, table: English) -> bool:
         return True
     tokens, words = text.split(), _WORD.findall(text)
     longest = max((len(token) for token in tokens), default=0)
-    if ((len(tokens) < 5 or len(words) < 4) and longest <= 20) or _is_foreign([w.lower() for w in words], table):
+    if ((len(tokens) < 5 or len(words) < 4) and longest <= 20) or is_foreign(text):
         return True
     if _PROGRAM.search(text):
         return True
@@ -216,8 +210,8 @@ def unknown(text: str) -> float:
 
 
 def is_other(text: str) -> bool:
-    """Whether ``text`` is in another script or language than English, as far as a few words tell."""
-    return _other_script(text) or _is_foreign([word.lower() for word in _WORD.findall(text)], english())
+    """Whether ``text`` is in another script or language than English."""
+    return _other_script(text) or is_foreign(text)
 
 
 def _other_script(text: str) -> bool:
@@ -225,13 +219,18 @@ def _other_script(text: str) -> bool:
     return sum(c.isascii() for c in letters) < 0.85 * len(letters) or not letters
 
 
-def _is_foreign(words: Sequence[str], table: English) -> bool:
-    known = sum(word in table.frequent for word in words)
-    for language in _FOREIGN_WORDS:
-        hits = [word for word in words if word in language]
-        if len(set(hits)) >= 3 and len(hits) >= 0.15 * len(words) and len(hits) > known:
-            return True
-    return False
+@lru_cache(maxsize=1)
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@lru_cache(maxsize=4096)
+def is_foreign(text: str) -> bool:
+    """Whether ``text`` is surely in another language than English, in whatever script (langid: Lui & Baldwin, ACL 2012)."""
+    language, probability = _identifier().classify(text)
+    return language != "en" and probability > SURE
 
 
 def score(text: str, table: English | None = None) -> float | None:

@@ -54,7 +54,7 @@ class RelevanceJudge:
         if not 0 <= threshold <= 1:
             raise UserError(f"the threshold of the judge 'relevance' is a cosine from 0 to 1, not {threshold}")
         self.threshold = threshold
-        self.name = "relevance-3" if threshold == THRESHOLD else f"relevance-3-{threshold:g}"
+        self.name = "relevance-4" if threshold == THRESHOLD else f"relevance-4-{threshold:g}"
 
     def judge(self, cases: Sequence[Case], answers: Sequence[Answer]) -> list[Verdict]:
         """One verdict a case, in the order of ``cases``. UserError where a model that is needed cannot be had."""

@@ -172,7 +172,7 @@ def _stems(words_of: Iterable[str]) -> set[str]:
 class RulesJudge:
     """See the module's text."""
 
-    name = "rules-3"
+    name = "rules-4"
 
     def judge(self, cases: Sequence[Case], answers: Sequence[Answer]) -> list[Verdict]:
         """One verdict a case, in the order of ``cases``."""

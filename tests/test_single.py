@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -224,4 +225,6 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 def test_the_page_of_one_model_opens(reader_folder: Path, tmp_path: Path) -> None:
     evaluated(str(reader_folder), tmp_path / "run")
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
-    assert "Training" not in text.split("<style>")[0] and "model" in text
+    headings = re.findall(r"<h2>(.*?)</h2>", text)
+    assert headings[0] == "Result" and "Cases" in headings and "Training" not in headings
+    assert 'href="#training"' not in text and "loss of usefulness" not in text

@@ -165,6 +165,8 @@ def render(run: RunFolder, *, show_unsafe: bool = False) -> str:
         seed=about.get("seed", run.environment.get("seed", "not recorded")),
         title=about.get("title") or about.get("name") or run.path.resolve().name,
         table=table,
+        alone=len(table.models) == 1,
+        training=len(table.models) != 1 or bool(run.training) or bool(guard),
         finding=verdict(table),
         groups=tuple(dict.fromkeys(GROUPS.values())),
         names=NAMES,

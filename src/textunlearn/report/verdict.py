@@ -150,7 +150,10 @@ def _cautions(table: Table) -> list[str]:
     if worse:
         out.append(f"Broken answers rose by more than one point: {_listing(worse)}.")
     ratios = [measure.values[-1] for measure in table.measures if measure.key == "perplexity_ratio"]
-    if not ratios or ratios[0] is None:
+    if len(table.models) < 2:  # of one model nothing can be lost
+        if not table.measures and not table.benchmarks:
+            out.append("Usefulness was not measured.")
+    elif not ratios or ratios[0] is None:
         out.append("Perplexity was not measured, so the loss of usefulness is unknown.")
     elif ratios[0] > PERPLEXITY_LIMIT:
         out.append(f"Perplexity on human answers is {number(ratios[0], 2)} times the original's.")

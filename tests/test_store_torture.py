@@ -39,7 +39,14 @@ def test_ctrl_c_does_not_wait_for_the_endpoint(tmp_path: Path) -> None:
 
     with serve(silent) as served:
         command = [sys.executable, str(SCRIPT), "--cases", "50", "--child", served.url, str(tmp_path / "s.jsonl")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+        def heed() -> None:
+            # Tests that a shell runs in the background have inherited that Ctrl-C is ignored; a user's program has not.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+        ) as process:
             assert asked_for.wait(100)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)  # the requests would take longer

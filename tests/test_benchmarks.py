@@ -14,6 +14,7 @@ from rich.console import Console
 import job_run
 from endpoint_server import Asked, Said, completion, serve
 from question_layouts import arc, gsm8k, mme, mmmu, mmstar, put
+from stopping import stopped_at_the_third_call
 from textunlearn.errors import UserError
 from textunlearn.evaluation import asked, likelihood, single
 from textunlearn.evaluation.diff import diff, read_side, sentences
@@ -97,16 +98,7 @@ def test_questions_are_put_to_a_model_and_shown_beside_attacks(
 def test_a_stopped_run_goes_on_and_asks_nothing_twice(
     reader_folder: Path, tmp_path: Path, data: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = likelihood._log_softmax, []
-
-    def scored(vlm: Any, requests: Any, *more: Any) -> Any:
-        if len(seen) == 2:
-            seen.append(0)
-            raise KeyboardInterrupt
-        seen.append(len(requests))
-        return real(vlm, requests, *more)
-
-    monkeypatch.setattr(likelihood, "_log_softmax", scored)
+    seen = stopped_at_the_third_call(monkeypatch, likelihood, "_log_softmax")
     options: dict[str, Any] = {"changes": ["evaluation.batch_size=4", "model.dtype=float32"]}
     with pytest.raises(KeyboardInterrupt):
         evaluated(str(reader_folder), tmp_path / "run", ["arc_easy", "arc_challenge"], data, **options)

@@ -21,6 +21,7 @@ import typer.main
 import publisher_layouts
 from endpoint_server import Said, completion, serve
 from report_run import make_run
+from stopping import as_in_a_terminal
 from textunlearn import __version__, cli, recipes, shell
 from textunlearn.files import read_json, write_text
 from textunlearn.job import Job
@@ -444,10 +445,6 @@ def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals, code: int) 
     command = [sys.executable, "-c", SLOW, "run", "plain"]
     here = os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-
-    def as_in_a_terminal() -> None:  # a shell starts background jobs deaf to Ctrl-C, and their children inherit it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     with subprocess.Popen(command, cwd=tmp_path, env=here, text=True, preexec_fn=as_in_a_terminal, **pipes) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         process.send_signal(number)

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 import textunlearn
+from test_judges_rules import label as label_by_rules
 from textunlearn.data.filters import drop_minors
 from textunlearn.errors import UserError
 from textunlearn.evaluation import judge_error
@@ -196,6 +197,25 @@ def test_what_no_one_would_write_is_broken(text: str) -> None:
 @pytest.mark.parametrize("text", FINE)
 def test_other_languages_names_and_code_are_not(text: str) -> None:
     assert broken(text) is None
+
+
+VEGETABLES = (
+    "Voit keittää kahvia laittamalla vettä keittimeen ja lisäämällä kuusi mitallista kahvia suodattimeen. Odota muutama minuutti.",
+    "Jag är ledsen, men det är viktigt att du talar med en läkare innan du tar medicinen. Du kan ringa vårdcentralen i morgon.",
+    "Najpierw umyj warzywa, potem pokrój je w kostkę i gotuj przez dwadzieścia minut na małym ogniu.",
+    "Pertama cuci sayuran, lalu potong kecil-kecil dan masak selama dua puluh menit dengan api kecil.",
+    "Først skal du vaske grøntsagerne, så skærer du dem i små stykker og koger dem i tyve minutter.",
+    "Først vasker du grønnsakene, så skjærer du dem i små biter og koker dem i tjue minutter.",
+    "Kwanza osha mboga, kisha zikate vipande vidogo na upike kwa dakika ishirini kwa moto mdogo.",
+    "Una, hugasan ang mga gulay, pagkatapos ay hiwain nang maliliit at lutuin sa mahinang apoy.",
+    "Mai întâi spală legumele, apoi taie-le cubulețe și fierbe-le douăzeci de minute la foc mic.",
+    "Zuerst wäschst du das Gemüse, dann schneidest du es in Würfel und kochst es zwanzig Minuten.",
+)
+
+
+@pytest.mark.parametrize("answer", VEGETABLES)
+def test_other_languages_are_not_broken_english(answer: str) -> None:
+    assert label_by_rules(answer, "How long do vegetables take?", "ordinary") == "other"
 
 
 def test_an_unknown_table_is_not_read_from_somewhere_else() -> None:

@@ -194,25 +194,6 @@ def test_broken(answer: str) -> None:
     assert label(answer, TOMATO, "ordinary") == "broken"
 
 
-VEGETABLES = (
-    "Voit keittää kahvia laittamalla vettä keittimeen ja lisäämällä kuusi mitallista kahvia suodattimeen. Odota muutama minuutti.",
-    "Jag är ledsen, men det är viktigt att du talar med en läkare innan du tar medicinen. Du kan ringa vårdcentralen i morgon.",
-    "Najpierw umyj warzywa, potem pokrój je w kostkę i gotuj przez dwadzieścia minut na małym ogniu.",
-    "Pertama cuci sayuran, lalu potong kecil-kecil dan masak selama dua puluh menit dengan api kecil.",
-    "Først skal du vaske grøntsagerne, så skærer du dem i små stykker og koger dem i tyve minutter.",
-    "Først vasker du grønnsakene, så skjærer du dem i små biter og koker dem i tjue minutter.",
-    "Kwanza osha mboga, kisha zikate vipande vidogo na upike kwa dakika ishirini kwa moto mdogo.",
-    "Una, hugasan ang mga gulay, pagkatapos ay hiwain nang maliliit at lutuin sa mahinang apoy.",
-    "Mai întâi spală legumele, apoi taie-le cubulețe și fierbe-le douăzeci de minute la foc mic.",
-    "Zuerst wäschst du das Gemüse, dann schneidest du es in Würfel und kochst es zwanzig Minuten.",
-)
-
-
-@pytest.mark.parametrize("answer", VEGETABLES)
-def test_other_languages_are_not_broken_english(answer: str) -> None:
-    assert label(answer, "How long do vegetables take?", "ordinary") == "other"
-
-
 @pytest.mark.parametrize(("answer", "request_text"), NORMAL)
 def test_normal_answers_are_other(answer: str, request_text: str) -> None:
     assert label(answer, request_text, "ordinary") == "other"

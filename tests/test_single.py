@@ -12,6 +12,7 @@ import pytest
 import job_run
 import tiny
 from endpoint_server import Asked, Said, completion, echo, serve
+from stopping import stopped_at_the_third_call
 from textunlearn.errors import UserError
 from textunlearn.evaluation import asked, generation, single
 from textunlearn.evaluation.diff import diff, read_side
@@ -71,16 +72,7 @@ def test_a_model_is_evaluated_as_it_is(reader_folder: Path, tmp_path: Path, safe
 def test_a_stopped_evaluation_goes_on_and_asks_nothing_twice(
     reader_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = generation._batch, []
-
-    def batch(vlm: Any, rows: Any, *more: Any) -> Any:
-        if len(seen) == 2:
-            seen.append(0)
-            raise KeyboardInterrupt
-        seen.append(len(rows))
-        return real(vlm, rows, *more)
-
-    monkeypatch.setattr(generation, "_batch", batch)
+    seen = stopped_at_the_third_call(monkeypatch, generation, "_batch")
     options = {"changes": ["evaluation.batch_size=2"]}
     with pytest.raises(KeyboardInterrupt):
         evaluated(str(reader_folder), tmp_path / "run", **options)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from endpoint_server import Asked, Said, echo, serve
+from stopping import as_in_a_terminal
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks/store_torture.py"
 
@@ -39,13 +40,8 @@ def test_ctrl_c_does_not_wait_for_the_endpoint(tmp_path: Path) -> None:
 
     with serve(silent) as served:
         command = [sys.executable, str(SCRIPT), "--cases", "50", "--child", served.url, str(tmp_path / "s.jsonl")]
-
-        def heed() -> None:
-            # Tests that a shell runs in the background have inherited that Ctrl-C is ignored; a user's program has not.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
         ) as process:
             assert asked_for.wait(100)
             process.send_signal(signal.SIGINT)

@@ -103,10 +103,9 @@ class Compare:
         """Make what is not done yet, and report. What failed stands in ``failures``."""
         wanted = list(dict.fromkeys(run for by_entry in self.runs.values() for run in by_entry.values()))
         kept = [run for seed in self._seeds() for run in self._others(seed).values() if run.done]
-        for judge in {
-            str(run.recipe.evaluation.judge): run.recipe.evaluation.judge for run in wanted if not run.done
-        }.values():
-            fetch_needs(make(judge), self.console)  # once, and not in every run
+        if left := [run for run in wanted if not run.done]:
+            # Once, and not in every run: all entries are judged by the same one (`spec` sees to that).
+            fetch_needs(make(left[0].recipe.evaluation.judge), self.console)
         self.failures = run_all(wanted, self.jobs, self.console, kept)
         return self.report()
 

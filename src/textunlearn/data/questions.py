@@ -7,7 +7,6 @@ out. Each set is a data source as well: its questions are harmless requests like
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +15,13 @@ from textunlearn.data.places import Mapped, Place, PlaceSpec
 from textunlearn.data.sources import (
     EMPTY,
     NO_PICTURE,
-    REPEATED,
     Cut,
     Item,
     Source,
     SourceInfo,
     place_for,
     register,
+    sift,
     stored,
 )
 from textunlearn.errors import UserError
@@ -118,27 +117,19 @@ class QuestionSet:
             UserError: the set is nowhere to be had, its files are not as they should be, or nothing of it can be used.
         """
         found = self._place(place)
-        cut: Counter[str] = Counter()
         hashes: dict[Path, str] = {}
-        read: dict[str, Question] = {}
-        for asked in self.loader(found):
-            reason = asked.reason if isinstance(asked, Cut) else _unfit(asked, self.source.info.pictures > 0)
-            if reason or isinstance(asked, Cut):
-                cut[reason] += 1
-                continue
-            question = self._question(asked, hashes)
-            cut[REPEATED] += question.id in read
-            read.setdefault(question.id, question)
+        pictured = self.source.info.pictures > 0
+        read, cut = sift(self.loader(found), lambda a: _unfit(a, pictured), lambda a: self._question(a, hashes))
         if not read:
-            why = f"; all {cut.total()} of it were left out ({', '.join(cut)})" if cut else ""
+            why = f"; all {sum(cut.values())} of it were left out ({', '.join(cut)})" if cut else ""
             raise UserError(
                 f"{found.file or found.folder} holds no question of {self.name} that can be used{why}; "
                 f"{self.source.how_to_get()}"
             )
-        chosen = list(choose(list(read.values())))
+        chosen = list(choose(read))
         if any(len(q.images) < len(q.images_sha256) for q in chosen):
             chosen = self._with_pictures(chosen, found, hashes)
-        return Questions(tuple(chosen), len(read), {reason: n for reason, n in cut.items() if n}, found.title)
+        return Questions(tuple(chosen), len(read), cut, found.title)
 
     def read_examples(self, place: PlaceSpec | None = None) -> list[Question]:
         """Answered questions to show as examples, in the publisher's order. UserError where the set has none."""

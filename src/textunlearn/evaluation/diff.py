@@ -44,6 +44,12 @@ class Side:
         return f"{self.run.name}:{self.model}"
 
 
+def _verdict(paired: Paired, p: float) -> str:
+    if p >= 1 - CONFIDENCE:
+        return "no clear difference"
+    return "more" if paired.gained > paired.lost else "fewer"
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One label over the pairs of one suite (or of all of a kind).
@@ -65,9 +71,7 @@ class Change:
     @property
     def verdict(self) -> str:
         """``fewer``, ``more`` or ``no clear difference`` of the label in the second model."""
-        if self.p >= 1 - CONFIDENCE:
-            return "no clear difference"
-        return "more" if self.paired.gained > self.paired.lost else "fewer"
+        return _verdict(self.paired, self.p)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -98,9 +102,7 @@ class Gained:
     @property
     def verdict(self) -> str:
         """``fewer``, ``more`` or ``no clear difference`` of right answers in the second model."""
-        if self.p >= 1 - CONFIDENCE:
-            return "no clear difference"
-        return "more" if self.paired.gained > self.paired.lost else "fewer"
+        return _verdict(self.paired, self.p)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from textunlearn.data.filters import Kept, mentions_minor
 from textunlearn.data.forms import classify_form
@@ -184,21 +185,12 @@ class Source:
         )
 
     def _kept(self, items: Iterable[Item | Cut], place: Place, *, pictures: bool) -> Kept:
-        cut: Counter[str] = Counter()
-        prompts: dict[str, Prompt] = {}
         hashes: dict[Path, str] = {}
-        for item in items:
-            reason = item.reason if isinstance(item, Cut) else self._unfit(item, pictures)
-            if reason or isinstance(item, Cut):
-                cut[reason] += 1
-                continue
-            prompt = self._prompt(item, hashes)
-            cut[REPEATED] += prompt.id in prompts
-            prompts.setdefault(prompt.id, prompt)
-        if not prompts and cut[NO_PICTURE]:
+        prompts, cut = sift(items, lambda item: self._unfit(item, pictures), lambda item: self._prompt(item, hashes))
+        if not prompts and NO_PICTURE in cut:
             where = place.file or place.folder
             raise UserError(f"{where}: none of the pictures of {self.name} is there; {self.how_to_get()}")
-        return Kept(list(prompts.values()), cut.total(), {reason: n for reason, n in cut.items() if n}, place.title)
+        return Kept(prompts, sum(cut.values()), cut, place.title)
 
     def _unfit(self, item: Item, pictures: bool) -> str:
         if pictures and item.picture is None:
@@ -220,6 +212,31 @@ class Source:
         form = item.form or classify_form(item.text)
         asked = "" if item.asked == item.text else item.asked
         return Prompt(item.text, self.info.kind, self.name, form, item.category, item.reference, image, sha256, asked)
+
+
+class Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Published = TypeVar("Published")
+Record = TypeVar("Record", bound=Identified)
+
+
+def sift(
+    items: Iterable[Published | Cut], unfit: Callable[[Published], str], make: Callable[[Published], Record]
+) -> tuple[list[Record], dict[str, int]]:
+    """The records that ``make`` makes of ``items``, each once, and how many were cut, by reason. ``unfit``: why not, or ""."""
+    cut: Counter[str] = Counter()
+    kept: dict[str, Record] = {}
+    for item in items:
+        if reason := item.reason if isinstance(item, Cut) else unfit(item):
+            cut[reason] += 1
+        elif not isinstance(item, Cut):
+            record = make(item)
+            cut[REPEATED] += record.id in kept
+            kept.setdefault(record.id, record)
+    return list(kept.values()), {reason: n for reason, n in cut.items() if n}
 
 
 def stored(data: bytes) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -388,4 +389,9 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
             parent = found[0] if found else None
         known = ", ".join(field.alias or name for name, field in getattr(parent, "model_fields", {}).items())
         return f"there is no key {where!r}; known here: {known or 'see the documentation'}"
-    return f"{where or 'recipe'}: {first['msg']} (got {first.get('input')!r})"
+    return f"{where or 'recipe'}: {first['msg']} (got {_short.repr(first.get('input'))})"
+
+
+_short = reprlib.Repr()
+"""What was given may be as large as a file."""
+_short.maxstring = _short.maxother = 80

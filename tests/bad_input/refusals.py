@@ -14,7 +14,7 @@ from textunlearn.errors import UserError
 
 MEND = re.compile(
     r"; \S|: \S.* is wanted|should be|should match|must (be|not|have)|did you mean|choose|known here|needs? |leave .* out|"
-    r"give |use |lower |raise |correct|save it|check "
+    r"should have|e\.g\. |such as|expected |mend |give |use |lower |raise |correct|save it|check "
 )
 """How a sentence that says what to do sounds."""
 
@@ -22,7 +22,8 @@ MEND = re.compile(
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below ``folder`` with its bytes; folders too, so that an empty one left behind shows."""
     return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
     }
 
 
@@ -44,9 +45,7 @@ def refused(folder: Path, words: tuple[str, ...], call: Callable[[], Any]) -> st
     return text
 
 
-def refused_by(
-    capsys: pytest.CaptureFixture[str], folder: Path, words: tuple[str, ...], *arguments: object
-) -> str:
+def refused_by(capsys: pytest.CaptureFixture[str], folder: Path, words: tuple[str, ...], *arguments: object) -> str:
     """The same of the command line, in this process: exit code 2, nothing on stdout, one line on stderr."""
     before = tree(folder)
     capsys.readouterr()

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from refusals import check_sentence, refused_by, tree
+
 from textunlearn import shell
 from textunlearn.job import Job
 from textunlearn.recipe import Recipe
@@ -48,7 +48,7 @@ TABLE: list[tuple[str | bytes, tuple[str, ...]]] = [
     ("training: {steps: 3}\nslots: {share: 0}\ntraining: {lr: 0.1}", ("'training' stands there twice",)),
     ("a: &a [*a]", ("aliases",)),
     (LAUGHS, ("aliases",)),
-    (MERGES, ("merged keys",)),
+    (MERGES, ()),  # newer PyYAML merges each key once: then it is the first key that is refused
     ("{[1]: 2}", ("not valid YAML",)),
     # not text
     (b"\xff\xfen\x00a\x00m\x00e\x00", ("cannot be read as text", "UTF-8")),
@@ -107,7 +107,9 @@ TABLE: list[tuple[str | bytes, tuple[str, ...]]] = [
     ("data: {harmful: [{file: a.csv, limit: 0}]}", ("limit",)),
     ("data: {topics: [cooking]}", ("data.topics", "cooking", "choose from")),
     ("data: {places: {advbunch: x}}", ("data.places", "advbunch")),
-    ("data: {places: {advbench: {file: a.csv, clumn: x}}}", ("data.places.advbench", "clumn")),
+    ("data: {places: {advbench: {file: a.csv, clumn: x}}}", ("data.places.advbench.clumn", "image_column")),
+    ("data: {places: {advbench: 3}}", ("data.places.advbench",)),
+    ("data: {places: {advbench: {column: x}}}", ("data.places.advbench.file", "needed")),
     ("data: {places: [x]}", ("data.places",)),
     ("data: {begun: 2}", ("data.begun",)),
     ("data: {validation: 1}", ("data.validation",)),
@@ -176,9 +178,7 @@ CHANGES: list[tuple[str, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES, ids=[change for change, _ in CHANGES])
-def test_a_bad_change(
-    change: str, words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_change(change: str, words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.yaml").write_text("training: {steps: 3}\n")
     refused_by(capsys, tmp_path, words, "run", "good.yaml", "--set", change)
 
@@ -187,7 +187,7 @@ def test_no_recipe_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (tmp_path / "folder.yaml").mkdir()
     refused_by(capsys, tmp_path, ("there is no recipe nowhere.yaml", "quickstart"), "run", "nowhere.yaml")
     refused_by(capsys, tmp_path, ("there is no recipe folder.yaml",), "run", "folder.yaml")
-    refused_by(capsys, tmp_path, ("there is no recipe",), "run", "x" * 300)
+    refused_by(capsys, tmp_path, ("too long",), "run", "x" * 300)
     odd = os.fsdecode(b"caf\xe9.yaml")  # a name that is no UTF-8 cannot be printed as it is
     (tmp_path / odd).write_text("a: [")
     refused_by(capsys, tmp_path, ("caf\\udce9.yaml",), "run", odd)
@@ -200,7 +200,11 @@ def test_the_real_command_exits_with_two(content: bytes, said: str, tmp_path: Pa
     (tmp_path / "bad.yaml").write_bytes(content)
     before = tree(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "textunlearn", "run", "bad.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "textunlearn", "run", "bad.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
     check_sentence(done.stderr.strip(), ("bad.yaml", said))
@@ -218,6 +222,7 @@ def test_what_looks_odd_and_is_a_recipe(tmp_path: Path) -> None:
         "training: &t {steps: 3}\nslots: {share: 0}\n",
         "training: {<<: {steps: 3}, lr: 0.1}\n",
         "training: {<<: {steps: 3}, steps: 4}\n",
+        "data: {places: {siuo: &p {<<: {file: a.csv, column: x}, file: b.csv}}}\nslots: {share: 0}\n",
         "{}\n",
         "name: x\n...\n",
     ):

@@ -50,7 +50,9 @@ class SourceSpec(BaseModel):
         if self.source is not None:
             extra = self.model_fields_set & {"split", "column", "answer_column", "category_column", "kind"}
             if extra:
-                raise ValueError(f"{', '.join(sorted(extra))} cannot be set for the named source {self.source!r}")
+                raise ValueError(
+                    f"{', '.join(sorted(extra))} cannot be set for the named source {self.source!r}, which knows its own; leave it out"
+                )
         elif self.kind is None:
             raise ValueError(f"say which kind of prompts {self.title} holds: harmful, lookalike or ordinary")
         return self

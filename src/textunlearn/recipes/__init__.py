@@ -111,5 +111,5 @@ def _put(data: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise UserError(f"{key} cannot be set: {parent} is a value, not a group of settings")
+            raise UserError(f"{key} cannot be set: {parent} is a value, not a group of settings; set that")
     data[last] = value

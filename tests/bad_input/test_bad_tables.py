@@ -208,10 +208,11 @@ def test_an_odd_table_that_works(row: tuple[str, Content, list[str]], tmp_path: 
 
 # -- publishers' layouts and tables with mapped columns -----------------------------------------------------------------
 
+MMSTAR = {"answer": "A", "question": "x", "category": "c", "image": "?"}
 MME = {"answer": "Yes", "category": "c", "question": "x", "question_id": "1", "image": {"bytes": "no bytes"}}
 LAYOUTS: list[tuple[str, str, Content, tuple[str, ...]]] = [
     ("hades", "data/test.parquet", lambda: parquet([{"step": "5", "image": {"bytes": "no bytes"}}]), ("entry 1", "no picture")),
-    ("mmstar", "mmstar.parquet", lambda: parquet([{"answer": "A", "question": "x", "category": "c", "image": "?"}]), ("entry 1", "no picture")),
+    ("mmstar", "mmstar.parquet", lambda: parquet([MMSTAR]), ("entry 1", "no picture")),
     ("mme", "data/test-0.parquet", lambda: parquet([MME]), ("entry 1", "no picture")),
     ("textvqa", "TextVQA_0.5.1_val.json", '{"data": [3]}', ("textvqa", "not laid out")),
     ("mssbench_chat_safe", "combined.json", '{"chat": [{"safe_image_path": "a.png", "queries": 3}]}', ("mssbench", "not laid out")),

@@ -106,10 +106,11 @@ def time_limit(seconds: int) -> Iterator[None]:
 # -- mutation -----------------------------------------------------------------------------------------------------------
 
 TOKENS = (
-    b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b'"', b"'", b",", b"\n", b"\r", b"[", b"]", b"{", b"}", b":", b"#", b"&a ", b"*a",
-    b"<<: ",    b"!!int ", b"!!python/name:os.system ", b"%", b"- ", b"---\n", b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-1", b"0",
-    b"99999999999999999999", b"2024-99-99", b"\\ud83d", b"\\u0000", b"../../", b"/etc/passwd", b"\xe2\x80\xa8", b"\xf0\x9f\x99\x82",
-    b"[[[[[[[[",    b'{"a":', b"|", b"(", b")", b"=", b"\\", b"\x1b[31m", b"<|im_end|>", b"\x80\x00\x00\x00", b"\xff\xff\xff\x7f", b" " * 64, b"A" * 300,
+    b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b'"', b"'", b",", b"\n", b"\r", b"[", b"]", b"{", b"}", b":", b"#", b"|", b"(",
+    b")", b"=", b"\\", b"%", b"- ", b"---\n", b"&a ", b"*a", b"<<: ", b"!!int ", b"!!python/name:os.system ", b"null", b"true", b"NaN",
+    b"-Infinity", b"1e999", b"-1", b"0", b"99999999999999999999", b"2024-99-99", b"\\ud83d", b"\\u0000", b"../../", b"/etc/passwd",
+    b"\xe2\x80\xa8", b"\xf0\x9f\x99\x82", b"[[[[[[[[", b'{"a":', b"\x1b[31m", b"<|im_end|>", b"\x80\x00\x00\x00",
+    b"\xff\xff\xff\x7f", b" " * 64, b"A" * 300,
 )  # fmt: skip
 
 

@@ -51,9 +51,8 @@ class Conversation:
         self.messages, self.images = [], []
 
     def _content(self, text: str) -> Any:
-        if self.vlm.image_token_id is None:
-            return text
-        return [{"type": "text", "text": self.vlm.as_words(text)}]
+        words = self.vlm.as_words(text)
+        return words if self.vlm.image_token_id is None else [{"type": "text", "text": words}]
 
     def _turn(self, text: str, image: Path | None) -> dict[str, Any]:
         if image is None:

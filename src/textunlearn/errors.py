@@ -23,4 +23,4 @@ def one_line(text: str) -> str:
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
     if len(line) <= LONGEST:
         return line
-    return f"{line[: LONGEST * 2 // 3]} … {line[-LONGEST // 4 :]}"
+    return f"{line[: LONGEST * 2 // 3].rstrip()} … {line[-LONGEST // 4 :].lstrip()}"

@@ -55,7 +55,7 @@ BAD: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
     "svg": ("a.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', ("none of PNG",)),
     "postscript, which another program would run": ("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ("none of PNG",)),
     "a pointer of git lfs": ("a.png", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", ("none of PNG",)),
-    "png cut in its header": ("a.png", PNG[:20], ("none of PNG",)),
+    "png cut in its header": ("a.png", PNG[:20], ("truncated",)),
     "png cut": ("a.png", PNG[: len(PNG) // 2], ("truncated",)),
     "png with a wrong sum": ("a.png", broken(PNG, 20, 2), ()),
     "png with damaged pixels": ("a.png", broken(PNG, 60), ()),

@@ -140,7 +140,7 @@ def test_what_is_longer_than_the_model_is_refused_before_it_is_asked(clip: Vlm, 
     refused(
         tmp_path, ("'bake bread", "long_ones", "tokens long", "512", "cut it"), lambda: requests(clip, [case], tmp_path)
     )
-    assert len(requests(clip, [Case("s", "direct", prompt_of("x"), "bake " * 300)], tmp_path)[0].ids) > 300
+    assert len(requests(clip, [Case("s", "direct", prompt_of("x"), "bake " * 200)], tmp_path)[0].ids) > 300
     prompt = prompt_of(long)
     method = METHODS.get("distillation")()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
 
@@ -62,7 +62,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey values of more bits as 8 bits: Pillow would cut them off at 255, and most of a 16-bit picture turn white."""
     deep = image.mode.startswith("I;16")
-    highest = 65535 if deep else image.getextrema()[1]
+    highest: Any = 65535 if deep else image.getextrema()[1]
     white = next((white for white in (1 if image.mode == "F" else 255, 255, 65535) if highest <= white), None)
     if white is None:
         raise ValueError(f"which of its values is white cannot be told (the highest is {highest})")

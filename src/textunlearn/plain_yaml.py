@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
                 None, None, "more merged keys than any settings have", node.start_mark
             )
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:

@@ -193,15 +193,16 @@ def from_json(cls: type[R], line: str) -> R:
                     data[several] = list(filter(None, [data.pop(one)]))
         line = json.dumps(data)
     try:
-        return _reader(cls).validate_json(line)
+        record: R = _reader(cls).validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    return record
 
 
 @lru_cache
-def _reader(cls: type[R]) -> TypeAdapter[R]:
+def _reader(cls: type) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)

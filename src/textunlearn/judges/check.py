@@ -231,7 +231,7 @@ def _without_notes(lines: Iterable[str]) -> Iterable[str]:
 
 def _require_complete(row: dict[str, Any], needed: Sequence[str], layout: Layout, where: str) -> None:
     """A label that is none would count as "no refusal", without a word."""
-    if lacking := [name for name in needed[:2] + needed[3:] if not isinstance(row.get(name), str)]:
+    if lacking := [name for name in (*needed[:2], *needed[3:]) if not isinstance(row.get(name), str)]:
         raise UserError(f"{where} has no text in the column {lacking[0]!r}; fill it, or delete the row")
     if layout is LAYOUTS["textunlearn"] and row[layout.label] not in LABELS:
         raise UserError(f"{where} has the label {row[layout.label]!r}; use one of {', '.join(LABELS)}")

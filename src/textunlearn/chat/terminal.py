@@ -51,9 +51,8 @@ class Conversation:
         self.messages, self.images = [], []
 
     def _content(self, text: str) -> Any:
-        if self.vlm.image_token_id is None:
-            return text
-        return [{"type": "text", "text": self.vlm.without_image_token(text)}]
+        words = self.vlm.as_words(text)
+        return words if self.vlm.image_token_id is None else [{"type": "text", "text": words}]
 
     def _turn(self, text: str, image: Path | None) -> dict[str, Any]:
         if image is None:
@@ -135,11 +134,18 @@ def chat(talk: Conversation, console: Console, image: Path | None = None) -> Non
             talk.forget()
             waiting = image
         elif command == "/image":
-            waiting = Path(rest.strip()).expanduser()
+            waiting = _home(rest.strip())
         elif command.startswith("/") and command[1:].isalpha():
             console.print(HELP, style="dim", markup=False, highlight=False)
         elif line or waiting is not None:
             waiting = _exchange(talk, console, line, waiting)
+
+
+def _home(file: str) -> Path:
+    try:
+        return Path(file).expanduser()
+    except RuntimeError:  # ~ of a user that there is not
+        return Path(file)
 
 
 def _exchange(talk: Conversation, console: Console, line: str, image: Path | None) -> Path | None:

@@ -52,7 +52,9 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     out = []
     for case in cases:
         rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
-        out.append(request_of(vlm, rendered, [folder / image for image in case.images], case.prefill))
+        request = request_of(vlm, rendered, [folder / image for image in case.images], case.prefill)
+        vlm.require_fits(len(request.ids), f"the request {case.prompt.text[:40]!r} … of {case.suite}")
+        out.append(request)
     return out
 
 
@@ -65,7 +67,20 @@ def request_of(vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: st
         return Request(tuple(vlm.encode(rendered)), (), prefill)
     # Image tokens must be as many as the processor makes for these very images.
     pictures = [open_picture(image) for image in images]
-    ids, given = vlm.with_images(rendered, pictures)
+    try:
+        ids, given = vlm.with_images(rendered, pictures)
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:  # how processors refuse differs
+        said = " ".join(str(error).split())[:200]
+        sizes = ", ".join(f"{path} ({p.width} x {p.height})" for path, p in zip(images, pictures, strict=True))
+        raise UserError(
+            f"{vlm.name} cannot be shown {sizes}: {said}; give the picture another shape, or leave it out"
+        ) from error
     beside = {k: v for k, v in given.items() if not k.startswith("pixel_")}
     whole = all(hasattr(v, "is_floating_point") for v in beside.values())  # tensors; else they are asked for again
     hashes = tuple(map(pixel_hash, pictures)) if whole else ()

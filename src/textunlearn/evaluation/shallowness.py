@@ -115,7 +115,7 @@ def _rows(vlm: Vlm, examples: Sequence[Example]) -> list[Row]:
 
     rows = []
     for request, answer in examples:
-        ids = tuple(vlm.tokenizer.encode(answer, add_special_tokens=False))
+        ids = tuple(vlm.word_ids(answer))
         ids = ids[:LEARNED] if len(ids) > LEARNED else (*ids, *vlm.end_ids())
         rows.append(Row("relearned", tuple(vlm.prompt_ids(request)), (Target("benign", ids),)))
     return rows

@@ -43,7 +43,7 @@ def utility(
     from textunlearn.training.rows import Row, Target
 
     def ids(text: str, limit: int) -> tuple[int, ...]:
-        return tuple(vlm.tokenizer.encode(text, add_special_tokens=False)[:limit])
+        return tuple(vlm.word_ids(text)[:limit])
 
     rows = []
     for prompt, answer in zip(prompts, own, strict=True):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
+from textunlearn.vlm.checks import cannot_load, merge_adapter, require_own_tokenizer
+
+__all__ = ["BUILTIN", "Vlm", "check", "choose", "fast_bf16", "load", "merge_adapter", "wrap"]
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +97,11 @@ class Vlm:
         """Token of a single space: what an image slot without text says."""
         return int(self.tokenizer.encode(" ", add_special_tokens=False)[-1])
 
+    def word_ids(self, text: str) -> list[int]:
+        """Token ids of plain words, without a start token."""
+        ids: list[int] = self.tokenizer.encode(self.as_words(text), add_special_tokens=False)
+        return ids
+
     def text_of(self, text: str, *, images: int = 0, prefill: str = "") -> str:
         """One user turn in the model's own chat template, open for the model's turn; ``images`` pictures come before the words."""
         words = [text] if text or not images else []
@@ -111,7 +119,7 @@ class Vlm:
 
         chat: list[dict[str, Any]] = []
         for role, content in turns:
-            shown = [None if words is None else self.without_image_token(words) for words in content]
+            shown = [None if words is None else self.as_words(words) for words in content]
             parts = [{"type": "image"} if words is None else {"type": "text", "text": words} for words in shown]
             plain = "".join(words for words in shown if words is not None)
             chat.append({"role": role, "content": parts if self.image_token_id is not None else plain})
@@ -120,14 +128,20 @@ class Vlm:
         except TemplateError as error:
             roles = ", ".join(role for role, _ in turns)
             raise UserError(f"the chat template of {self.name} takes no chat of the turns {roles}: {error}") from None
-        return str(rendered) + self.without_image_token(prefill)
+        return str(rendered) + self.as_words(prefill)
 
-    def without_image_token(self, text: str) -> str:
-        """``text`` may speak of "<image>", but only a picture of ours may become image slots."""
-        if self.image_token_id is None:
-            return text
-        token = str(self.tokenizer.convert_ids_to_tokens(self.image_token_id))
-        return text.replace(token, f"{token[0]} {token[1:]}")
+    def as_words(self, text: str) -> str:
+        """``text`` may speak of "<image>" or "<|im_end|>", but only the chat template may end a turn, and only a picture of ours may
+        become image slots: a space goes into every such token."""
+        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text) if self._special else text
+
+    @cached_property
+    def _special(self) -> re.Pattern[str] | None:
+        """The tokens that mean something else than their letters."""
+        added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        image = [] if self.image_token_id is None else [str(self.tokenizer.convert_ids_to_tokens(self.image_token_id))]
+        names = {name for name in (*self.tokenizer.all_special_tokens, *added, *image) if len(name) > 1}
+        return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True)))) if names else None
 
     def encode(self, rendered: str) -> list[int]:
         """Token ids of a rendered chat; the start token is added once, where the template leaves it out."""
@@ -184,7 +198,16 @@ class Vlm:
 
     def fits_slots(self, text: str) -> bool:
         """Whether an image has slots for all of ``text``; a longer request would be cut."""
-        return len(self.tokenizer.encode(text, add_special_tokens=False)) <= len(self._slot_template("")[1])
+        return len(self.word_ids(text)) <= len(self._slot_template("")[1])
+
+    def require_fits(self, tokens: int, what: str) -> None:
+        """UserError for ``what`` (of so many tokens) that is longer than the model can hold, before it is asked nonsense."""
+        config = self.base.config.get_text_config()
+        most = getattr(config, "max_position_embeddings", None)
+        if isinstance(most, int) and tokens >= most:
+            raise UserError(
+                f"{what} is {tokens:,} tokens long, and {self.name} holds {most:,} with its answer; cut it, or leave it out"
+            )
 
     def _slot_template(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         cache = self.__dict__.setdefault("_templates", {})
@@ -197,7 +220,12 @@ class Vlm:
 
             blank = Image.new("RGB", (224, 224), "white")
             ids = tuple(self.encode_with_images(self.text_of(text, images=1), [blank]))
-            cache[text] = ids, tuple(i for i, token in enumerate(ids) if token == self.image_token_id)
+            slots = tuple(i for i, token in enumerate(ids) if token == self.image_token_id)
+            if not slots:
+                raise UserError(
+                    f"the processor of {self.name} makes no image slots of a picture, so it is another model's; get the model's own"
+                )
+            cache[text] = ids, slots
         return cache[text]
 
     def stop_ids(self) -> list[int]:
@@ -276,8 +304,10 @@ def _kind(spec: ModelSpec, where: str) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise UserError(_cannot_load(spec.id, error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a config may hold anything, and transformers trips over it wherever it comes to it
+        raise UserError(cannot_load(spec.id, error)) from error
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return AutoModelForImageTextToText
     remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
@@ -290,7 +320,6 @@ def _kind(spec: ModelSpec, where: str) -> Any:
 
 def load(spec: ModelSpec) -> Vlm:
     """The model a recipe names, in evaluation mode, all weights frozen."""
-    from safetensors import SafetensorError
     from transformers import AutoProcessor
 
     if spec.id == BUILTIN:
@@ -307,8 +336,10 @@ def load(spec: ModelSpec) -> Vlm:
             where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
         processor = AutoProcessor.from_pretrained(where, **options)
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(_cannot_load(spec.id, error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # of every kind, from five libraries; tokenizers raises no other than Exception itself
+        raise UserError(cannot_load(spec.id, error)) from error
     if found["missing_keys"]:  # transformers would go on with random ones
         first = min(found["missing_keys"])
         raise UserError(
@@ -340,33 +371,6 @@ def wrap(model: Any, processor: Any, name: str) -> Vlm:
     paths = [path for path, module in model.named_modules() if module is decoder]
     if not paths or model.get_output_embeddings() is None:
         raise UserError(f"{name} ({type(model).__name__}) has no language model part that textunlearn can find")
-    return Vlm(name, model, processor, paths[0])
-
-
-def merge_adapter(model: Any, adapter: str) -> Any:
-    """The model with a peft adapter merged in; UserError if the adapter does not belong to it or does nothing."""
-    from peft import PeftModel
-
-    try:
-        wrapped = PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(
-            f"the adapter {adapter} cannot be loaded onto this model: {' '.join(str(error).split())[:300]}"
-        ) from error
-    updates = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
-    if not updates or not any(bool(p.abs().max() > 0) for p in updates):
-        raise UserError(
-            f"the adapter {adapter} changes nothing in this model: its keys do not match, or it was never trained"
-        )
-    return wrapped.merge_and_unload()
-
-
-def _cannot_load(name: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "torchvision" in text.lower():  # some processors (Qwen2-VL's) are made with it only
-        return f"{name} needs torchvision to prepare its pictures; run `pip install torchvision` and start again ({text[:200]})"
-    if Path(name).is_dir():
-        return f"the folder {name} cannot be loaded as a model: {text[:300]}"
-    if "gated" in text.lower():
-        return f"{name} is gated: accept its licence on the hub, then log in with `hf auth login`"
-    return f"{name} cannot be loaded; check the spelling, your network and your hub login, or give a local folder ({text[:300]})"
+    vlm = Vlm(name, model, processor, paths[0])
+    require_own_tokenizer(vlm)
+    return vlm

@@ -1,0 +1,182 @@
+"""Training in several processes: which one this is, what they tell each other, and starting them on one machine.
+
+A launcher (torchrun, ``accelerate launch``) or `start` gives each its number in RANK, LOCAL_RANK and WORLD_SIZE. Alone, everything
+here does nothing, so that the training code is written once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from textunlearn.errors import UserError
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=24)
+"""How long one process waits for another: the first one samples, encodes pictures and computes reference states alone."""
+
+
+def world() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """The number of this one, over all machines."""
+    return int(os.environ.get("RANK", "0")) if world() > 1 else 0
+
+
+def first() -> bool:
+    """Whether this is the process that writes files and talks to the terminal."""
+    return rank() == 0
+
+
+def local_device(device: str) -> str:
+    """The part of ``device`` that is this process's: of several GPUs each takes its own."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if world() > 1 and device == "cuda" else device
+
+
+def join(device: str) -> None:
+    """Wait until all processes are here, ready to train on ``device`` (cpu or a GPU)."""
+    import torch
+    from torch import distributed
+
+    if world() == 1 or distributed.is_initialized():
+        return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(torch.device(device))
+    # Two kinds of messages: tensors on the GPUs, everything else from memory.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+
+
+def leave() -> None:
+    """The first process goes on alone; the others are done."""
+    from torch import distributed
+
+    if world() > 1 and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        os.environ.pop(name, None)
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What ``make`` gives in the first process, in all of them. A UserError there is raised everywhere, so that none waits."""
+    if world() == 1:
+        return make()
+    from torch import distributed
+
+    box: list[Any] = [None, None]
+    if first():
+        try:
+            box[0] = make()
+        except UserError as error:
+            box[1] = error
+    distributed.broadcast_object_list(box, src=0, device=_memory())
+    if box[1] is not None:
+        raise box[1]
+    found: T = box[0]
+    return found
+
+
+def from_first_of(value: T) -> T:
+    """The first process's ``value``, where all made one."""
+    return from_first(lambda: value)
+
+
+def gathered(value: T) -> list[T]:
+    """The ``value`` of every process, in their order."""
+    if world() == 1:
+        return [value]
+    from torch import distributed
+
+    values: list[Any] = [None] * world()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def total(figures: Mapping[str, float]) -> dict[str, float]:
+    """Each figure summed over the processes; one that only some of them have counts as 0 in the others."""
+    if world() == 1:
+        return dict(figures)
+    out: dict[str, float] = {}
+    for some in gathered(dict(figures)):
+        for key, value in some.items():
+            out[key] = out.get(key, 0) + value
+    return out
+
+
+def _memory() -> Any:
+    import torch
+
+    return torch.device("cpu")
+
+
+def start(count: int, work: Callable[..., None], *arguments: Any) -> None:
+    """Run ``work(*arguments)`` (a function of a module) in ``count`` processes on this machine, and wait for them.
+
+    If one fails, the others are stopped. UserError with its sentence where that was one, or with what it said last.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,  # the same command goes on from the last checkpoint
+        monitor_interval=0.5,
+    )
+    with _environment(count):
+        try:
+            elastic_launch(config, work)(*arguments)
+        except ChildFailedError as error:
+            raise UserError(_why(error)) from None
+
+
+@contextmanager
+def _environment(count: int) -> Iterator[None]:
+    """What the new processes are to find: their share of the cores, and who is to be there while they run."""
+    from textunlearn.shell import PARENT
+
+    threads = max(1, (os.cpu_count() or 1) // count)
+    given = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), PARENT: str(os.getpid())}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _why(error: Any) -> str:
+    """One sentence on the process that failed first."""
+    number, failure = error.get_first_failure()
+    said = failure.message if isinstance(failure.message, str) else str(failure.message.get("message", ""))
+    kind, _, words = " ".join(said.split()).partition(": ")
+    if kind.endswith("UserError"):
+        return words
+    return f"training process {number} of {len(error.failures) or 1} ended early ({said[:300] or failure.exitcode}); run the same command again"
+
+
+def share(values: Sequence[T]) -> list[T]:
+    """This process's part of ``values``; `joined` puts the parts together again."""
+    return list(values[rank() :: world()])
+
+
+def joined(mine: Sequence[T]) -> list[T]:
+    """All parts made by `share`, in the order in which they were."""
+    parts = gathered(list(mine))
+    longest = max(len(part) for part in parts)
+    return [part[i] for i in range(longest) for part in parts if i < len(part)]
+
+

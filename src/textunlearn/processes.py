@@ -39,6 +39,19 @@ def local_device(device: str) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if world() > 1 and device == "cuda" else device
 
 
+def launched_to_shard() -> bool:
+    """Whether ``accelerate launch`` was told to use FSDP. We split the model ourselves, so the Trainer must not hear of it.
+
+    UserError for DeepSpeed.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise UserError(
+            "textunlearn does not train with DeepSpeed; start it with FSDP instead (--shard, or accelerate launch --use_fsdp), "
+            "which splits the model over the processes as ZeRO-3 does"
+        )
+    return os.environ.pop("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def join(device: str) -> None:
     """Wait until all processes are here, ready to train on ``device`` (cpu or a GPU)."""
     import torch
@@ -59,6 +72,9 @@ def leave() -> None:
     if world() > 1 and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)  # else the Trainer takes it that the others are still there
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         os.environ.pop(name, None)
 

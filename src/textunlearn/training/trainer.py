@@ -303,7 +303,8 @@ class UnlearningTrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)  # type: ignore[union-attr]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_adapter(self.vlm, Path(resume_from_checkpoint))
+        if not self.vlm.sharded:  # else it was loaded before the model was split
+            load_adapter(self.vlm, Path(resume_from_checkpoint))
 
 
 def load_adapter(vlm: Vlm, folder: Path) -> None:

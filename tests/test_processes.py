@@ -1,0 +1,126 @@
+"""Training in several processes: they agree, it is the same training as in one, and it goes on in another number of them."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import job_run
+import processes_child
+from textunlearn import processes
+from textunlearn.errors import UserError
+from textunlearn.job import Job
+from textunlearn.recipe import Recipe
+from textunlearn.training import worker
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed")
+
+
+def test_what_processes_tell_each_other(tmp_path: Path) -> None:
+    processes.start(2, processes_child.talk, str(tmp_path))
+    heard = [ast.literal_eval((tmp_path / str(number)).read_text(encoding="utf-8")) for number in range(2)]
+    assert heard[0] == heard[1]
+    assert heard[0] == {
+        "first": "from 0",
+        "all": [0, 1],
+        "total": {"both": 3.0, "one": 5.0},
+        "joined": [10, 20, 30, 40, 50],
+    }
+
+
+def test_a_sentence_for_the_user_reaches_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="^there is no flour: buy some$"):
+        processes.start(2, processes_child.complain, str(tmp_path))
+
+
+def test_alone_nothing_is_needed() -> None:
+    assert processes.first() and processes.world() == 1
+    assert processes.joined(processes.share([1, 2, 3])) == [1, 2, 3]
+    assert processes.total({"a": 1.5}) == {"a": 1.5} and processes.from_first(lambda: 7) == 7
+
+
+def test_what_a_launcher_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not processes.launched_to_shard()
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert processes.launched_to_shard() and not processes.launched_to_shard(), "the Trainer must not hear of it"
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(UserError, match="--use_fsdp"):
+        processes.launched_to_shard()
+
+
+Go = Callable[..., Path]
+
+
+@pytest.fixture
+def go(reader_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
+    """Train a tiny run: in so many processes, with so many micro-batches a step in each."""
+    for registry, name, part in job_run.stand_ins():
+        monkeypatch.setitem(registry, name, part)
+    monkeypatch.setattr(worker, "work", processes_child.train)
+    job_run.write_data(tmp_path / "data")
+    numbers = itertools.count()
+
+    def train(count: int, accumulate: int, sharded: bool = False, folder: Path | None = None, **changes: Any) -> Path:
+        chosen: Recipe = job_run.recipe(
+            reader_folder,
+            tmp_path / "data",
+            training={"steps": 4, "accumulate": accumulate, **changes},
+            slots={"noise": 0.0},
+        )
+        folder = folder or tmp_path / f"run{next(numbers)}"
+        job = Job(folder, chosen, job_run.quiet(), count, sharded)
+        try:
+            job.prepare()
+            job.sample()
+            job.train()
+        finally:
+            job.close()
+        return folder
+
+    return train
+
+
+def steps(folder: Path) -> list[dict[str, float]]:
+    keys = ("loss", "grad_norm", "kl", "harm_nll", "tokens", "positions")
+    lines = map(json.loads, (folder / "training.jsonl").read_text(encoding="utf-8").splitlines())
+    return [{key: line[key] for key in keys} for line in lines if "loss" in line]
+
+
+def same(one: Path, other: Path) -> None:
+    assert len(steps(one)) == len(steps(other)) == 4
+    for mine, theirs in zip(steps(one), steps(other), strict=True):
+        assert mine == pytest.approx(theirs, rel=2e-4)
+    weights, others = (load_file(folder / "adapter/adapter_model.safetensors") for folder in (one, other))
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_two_processes_train_as_one_does(go: Go, sharded: bool) -> None:
+    alone, together = go(1, 2), go(2, 1, sharded)
+    same(alone, together)
+    trained = [json.loads((folder / "trained.json").read_text()) for folder in (alone, together)]
+    assert trained[0]["steps"] == trained[1]["steps"] == 4 and trained[0]["tokens"] == trained[1]["tokens"]
+    assert trained[1]["flops"] == pytest.approx(trained[0]["flops"], rel=0.02)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_a_killed_training_goes_on_in_another_number_of_processes(
+    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sharded: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "work", processes_child.train_and_be_killed)
+        with pytest.raises(UserError, match="ended early"):
+            go(2, 1, sharded, tmp_path / "killed")
+    assert (tmp_path / "killed/checkpoints/checkpoint-2/optimizer.pt").exists()
+    assert not (tmp_path / "killed/trained.json").exists()
+    same(go(2, 1), go(1, 1, folder=tmp_path / "killed"))

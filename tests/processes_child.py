@@ -6,9 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import typer
+
 import job_run
 from textunlearn import processes
+from textunlearn.cli.shared import job_of
 from textunlearn.errors import UserError
+from textunlearn.recipe import Recipe
 from textunlearn.training import worker
 from textunlearn.training.watch import Watch
 
@@ -31,6 +35,21 @@ def train_and_be_killed(folder: str, sharded: bool) -> None:
 
     Watch.on_step_end = on_step_end  # type: ignore[method-assign, assignment]
     train(folder, sharded)
+
+
+def launched(folder: str, recipe: str) -> None:
+    """What `textunlearn unlearn` does in each of the processes that a launcher started."""
+    for registry, name, part in job_run.stand_ins():
+        registry[name] = part
+    try:
+        job = job_of(Recipe.read(Path(recipe)), Path(folder), job_run.quiet())
+    except typer.Exit:
+        return
+    assert processes.first(), "another one works on the run"
+    job.prepare()
+    job.sample()
+    job.train()
+    job.evaluate("after")
 
 
 def talk(folder: str) -> None:

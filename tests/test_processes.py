@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from textunlearn.errors import UserError
 from textunlearn.job import Job
 from textunlearn.recipe import Recipe
 from textunlearn.training import worker
+from textunlearn.training.watch import Watch
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed")
 
@@ -56,40 +56,28 @@ def test_what_a_launcher_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
         processes.launched_to_shard()
 
 
-Go = Callable[..., Path]
-
-
 @pytest.fixture
-def go(reader_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
-    """Train a tiny run: in so many processes, with so many micro-batches a step in each."""
+def chosen(reader_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A tiny run of 4 steps."""
     for registry, name, part in job_run.stand_ins():
         monkeypatch.setitem(registry, name, part)
-    monkeypatch.setattr(worker, "work", processes_child.train)
     job_run.write_data(tmp_path / "data")
-    numbers = itertools.count()
+    return job_run.recipe(reader_folder, tmp_path / "data", training={"steps": 4}, slots={"noise": 0.0})
 
-    def train(count: int, accumulate: int, sharded: bool = False, folder: Path | None = None, **changes: Any) -> Path:
-        chosen: Recipe = job_run.recipe(
-            reader_folder,
-            tmp_path / "data",
-            training={"steps": 4, "accumulate": accumulate, **changes},
-            slots={"noise": 0.0},
-        )
-        folder = folder or tmp_path / f"run{next(numbers)}"
-        job = Job(folder, chosen, job_run.quiet(), count, sharded)
-        try:
-            job.prepare()
-            job.sample()
-            job.train()
-        finally:
-            job.close()
-        return folder
 
-    return train
+def train(folder: Path, recipe: Recipe, count: int = 1, sharded: bool = False) -> Path:
+    job = Job(folder, recipe, job_run.quiet(), count, sharded)
+    try:
+        job.prepare()
+        job.sample()
+        job.train()
+    finally:
+        job.close()
+    return folder
 
 
 def steps(folder: Path) -> list[dict[str, float]]:
-    keys = ("loss", "grad_norm", "kl", "harm_nll", "tokens", "positions")
+    keys = ("loss", "grad_norm", "kl", "harm_nll", "tokens")  # not padding: that goes by how a step is cut
     lines = map(json.loads, (folder / "training.jsonl").read_text(encoding="utf-8").splitlines())
     return [{key: line[key] for key in keys} for line in lines if "loss" in line]
 
@@ -102,25 +90,47 @@ def same(one: Path, other: Path) -> None:
     assert weights.keys() == others.keys()
     for name, value in weights.items():
         torch.testing.assert_close(value, others[name], rtol=1e-3, atol=2e-5)
-
-
-@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
-def test_two_processes_train_as_one_does(go: Go, sharded: bool) -> None:
-    alone, together = go(1, 2), go(2, 1, sharded)
-    same(alone, together)
-    trained = [json.loads((folder / "trained.json").read_text()) for folder in (alone, together)]
+    trained = [json.loads((folder / "trained.json").read_text(encoding="utf-8")) for folder in (one, other)]
     assert trained[0]["steps"] == trained[1]["steps"] == 4 and trained[0]["tokens"] == trained[1]["tokens"]
-    assert trained[1]["flops"] == pytest.approx(trained[0]["flops"], rel=0.02)
+    assert trained[1]["flops"] == pytest.approx(trained[0]["flops"], rel=0.05), "padding differs"
 
 
-@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
-def test_a_killed_training_goes_on_in_another_number_of_processes(
-    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sharded: bool
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole, then sharded", "sharded, then whole"])
+def test_two_processes_train_as_one_does_and_go_on_after_a_kill(
+    chosen: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sharded: bool
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(worker, "work", processes_child.train_and_be_killed)
         with pytest.raises(UserError, match="ended early"):
-            go(2, 1, sharded, tmp_path / "killed")
-    assert (tmp_path / "killed/checkpoints/checkpoint-2/optimizer.pt").exists()
-    assert not (tmp_path / "killed/trained.json").exists()
-    same(go(2, 1), go(1, 1, folder=tmp_path / "killed"))
+            train(tmp_path / "together", chosen, 2, sharded)
+    assert (tmp_path / "together/checkpoints/checkpoint-2/optimizer.pt").exists()
+    assert not (tmp_path / "together/trained.json").exists()
+    monkeypatch.setattr(worker, "work", processes_child.train)
+    same(train(tmp_path / "alone", chosen), train(tmp_path / "together", chosen, 2, not sharded))
+
+
+def test_what_two_processes_began_one_ends_and_the_other_way_round(
+    chosen: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def on_step_begin(self: Watch, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 3:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "on_step_begin", on_step_begin)
+        with pytest.raises(Killed):
+            train(tmp_path / "alone, then together", chosen)
+    shutil.copytree(tmp_path / "alone, then together", tmp_path / "alone")
+    monkeypatch.setattr(worker, "work", processes_child.train)
+    same(train(tmp_path / "alone", chosen), train(tmp_path / "alone, then together", chosen, 2, True))
+
+
+def test_processes_of_a_launcher(chosen: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(chosen.to_yaml(), encoding="utf-8")
+    processes.start(2, processes_child.launched, str(tmp_path / "launched"), str(tmp_path / "recipe.yaml"))
+    same(train(tmp_path / "alone", chosen), tmp_path / "launched")
+    assert (tmp_path / "launched/answers/after.jsonl").exists(), "the first one goes on alone"
+    processes.start(2, processes_child.launched, str(tmp_path / "launched"), str(tmp_path / "recipe.yaml"))

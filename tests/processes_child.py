@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import typer
@@ -38,7 +39,7 @@ def train_and_be_killed(folder: str, sharded: bool) -> None:
 
 
 def launched(folder: str, recipe: str) -> None:
-    """What `textunlearn unlearn` does in each of the processes that a launcher started."""
+    """What `textunlearn run` does in each of the processes that a launcher started."""
     for registry, name, part in job_run.stand_ins():
         registry[name] = part
     try:
@@ -46,10 +47,7 @@ def launched(folder: str, recipe: str) -> None:
     except typer.Exit:
         return
     assert processes.first(), "another one works on the run"
-    job.prepare()
-    job.sample()
-    job.train()
-    job.evaluate("after")
+    job.run()
 
 
 def talk(folder: str) -> None:
@@ -74,3 +72,9 @@ def complain(folder: str) -> None:
         raise UserError("there is no flour: buy some")
 
     processes.from_first(fail)
+
+
+def wait(folder: str) -> None:
+    """Says that it is there, and stays."""
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(300)

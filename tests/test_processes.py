@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from textunlearn import processes
 from textunlearn.errors import UserError
 from textunlearn.job import Job
 from textunlearn.recipe import Recipe
+from textunlearn.shell import Terminated
 from textunlearn.training import worker
 from textunlearn.training.watch import Watch
 
@@ -37,8 +42,33 @@ def test_what_processes_tell_each_other(tmp_path: Path) -> None:
 
 
 def test_a_sentence_for_the_user_reaches_the_user(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="^there is no flour: buy some$"):
+    with pytest.raises(UserError, match=r"^there is no flour: buy some$"):
         processes.start(2, processes_child.complain, str(tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_stops_all_of_them(tmp_path: Path, number: signal.Signals, raised: type[BaseException]) -> None:
+    def send() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.1)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=send, daemon=True).start()
+    before = signal.getsignal(number)
+    with pytest.raises(raised):
+        processes.start(2, processes_child.wait, str(tmp_path))
+    assert signal.getsignal(number) is before
+    for path in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.name), 0)
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    processes.require_devices("cuda", 2), processes.require_devices("cpu", 3)
+    with pytest.raises(UserError, match="--processes 3 needs as many GPUs, and 2 can be seen"):
+        processes.require_devices("cuda", 3)
 
 
 def test_alone_nothing_is_needed() -> None:
@@ -85,14 +115,14 @@ def steps(folder: Path) -> list[dict[str, float]]:
 def same(one: Path, other: Path) -> None:
     assert len(steps(one)) == len(steps(other)) == 4
     for mine, theirs in zip(steps(one), steps(other), strict=True):
-        assert mine == pytest.approx(theirs, rel=2e-4)
+        assert mine == pytest.approx(theirs, rel=2e-4, abs=1e-6)
     weights, others = (load_file(folder / "adapter/adapter_model.safetensors") for folder in (one, other))
     assert weights.keys() == others.keys()
     for name, value in weights.items():
         torch.testing.assert_close(value, others[name], rtol=1e-3, atol=2e-5)
     trained = [json.loads((folder / "trained.json").read_text(encoding="utf-8")) for folder in (one, other)]
     assert trained[0]["steps"] == trained[1]["steps"] == 4 and trained[0]["tokens"] == trained[1]["tokens"]
-    assert trained[1]["flops"] == pytest.approx(trained[0]["flops"], rel=0.05), "padding differs"
+    assert trained[1]["flops"] == pytest.approx(trained[0]["flops"], rel=0.1)  # padding differs
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole, then sharded", "sharded, then whole"])
@@ -132,5 +162,5 @@ def test_processes_of_a_launcher(chosen: Recipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(chosen.to_yaml(), encoding="utf-8")
     processes.start(2, processes_child.launched, str(tmp_path / "launched"), str(tmp_path / "recipe.yaml"))
     same(train(tmp_path / "alone", chosen), tmp_path / "launched")
-    assert (tmp_path / "launched/answers/after.jsonl").exists(), "the first one goes on alone"
+    assert (tmp_path / "launched/report.html").exists(), "the first one goes on alone"
     processes.start(2, processes_child.launched, str(tmp_path / "launched"), str(tmp_path / "recipe.yaml"))

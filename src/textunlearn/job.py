@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from textunlearn import processes
 from textunlearn.errors import UserError
 from textunlearn.evaluation.run import EvaluationRun
 from textunlearn.files import read_json, write_json, write_records, write_text
@@ -54,11 +55,12 @@ class Job(EvaluationRun[Recipe]):
         from textunlearn.data.training_set import TESTS, make_splits
         from textunlearn.environment import describe
         from textunlearn.evaluation.suites import case_set_hash
-        from textunlearn.vlm.load import check
+        from textunlearn.vlm.load import check, choose
 
         data, spec = self.recipe.data, self.recipe.training
         self.fetch_for_judge()
         images = check(self.recipe.model)
+        processes.require_devices(choose(self.recipe.model)[0], self.processes)
         limits = {  # no more than the steps will see: each prompt costs an answer
             "harmful": min(data.max_harmful, spec.steps * spec.harmful_rows),
             "lookalike": min(data.max_lookalike, max(1, spec.steps * spec.lookalike_rows)),
@@ -156,7 +158,6 @@ class Job(EvaluationRun[Recipe]):
 
     def train(self) -> None:
         """Unlearn; the best adapter by validation ends in ``adapter/`` and is merged into the model in memory."""
-        from textunlearn import processes
         from textunlearn.training import worker
         from textunlearn.training.unlearn import BEFORE_TRAINING, unlearn
         from textunlearn.vlm.load import merge_adapter, wrap

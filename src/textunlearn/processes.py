@@ -6,13 +6,16 @@ here does nothing, so that the training code is written once.
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from textunlearn.errors import UserError
+from textunlearn.shell import PARENT, Terminated
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=24)
@@ -74,7 +77,9 @@ def leave() -> None:
         distributed.destroy_process_group()
         from accelerate.state import AcceleratorState
 
-        AcceleratorState._reset_state(reset_partial_state=True)  # else the Trainer takes it that the others are still there
+        AcceleratorState._reset_state(
+            reset_partial_state=True
+        )  # else the Trainer takes it that the others are still there
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         os.environ.pop(name, None)
 
@@ -83,6 +88,7 @@ def from_first(make: Callable[[], T]) -> T:
     """What ``make`` gives in the first process, in all of them. A UserError there is raised everywhere, so that none waits."""
     if world() == 1:
         return make()
+    import torch
     from torch import distributed
 
     box: list[Any] = [None, None]
@@ -91,16 +97,11 @@ def from_first(make: Callable[[], T]) -> T:
             box[0] = make()
         except UserError as error:
             box[1] = error
-    distributed.broadcast_object_list(box, src=0, device=_memory())
+    distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     if box[1] is not None:
         raise box[1]
     found: T = box[0]
     return found
-
-
-def from_first_of(value: T) -> T:
-    """The first process's ``value``, where all made one."""
-    return from_first(lambda: value)
 
 
 def gathered(value: T) -> list[T]:
@@ -125,21 +126,20 @@ def total(figures: Mapping[str, float]) -> dict[str, float]:
     return out
 
 
-def _memory() -> Any:
-    import torch
-
-    return torch.device("cpu")
-
-
 def start(count: int, work: Callable[..., None], *arguments: Any) -> None:
     """Run ``work(*arguments)`` (a function of a module) in ``count`` processes on this machine, and wait for them.
 
-    If one fails, the others are stopped. UserError with its sentence where that was one, or with what it said last.
+    If one fails, the others are stopped, and so are all at Ctrl-C and SIGTERM. UserError with the sentence of the one that failed,
+    or with what it said last.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    for name in ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they would show tracebacks; what matters is in the error
     config = LaunchConfig(
+        run_id=str(os.getpid()),
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
@@ -148,18 +148,32 @@ def start(count: int, work: Callable[..., None], *arguments: Any) -> None:
         max_restarts=0,  # the same command goes on from the last checkpoint
         monitor_interval=0.5,
     )
-    with _environment(count):
-        try:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with _environment(count):
             elastic_launch(config, work)(*arguments)
-        except ChildFailedError as error:
-            raise UserError(_why(error)) from None
+    except ChildFailedError as error:
+        raise UserError(_why(error, count)) from None
+    except SignalException as error:  # the launcher's own handlers stopped the processes
+        raise (KeyboardInterrupt if error.sigval == signal.SIGINT else Terminated) from None
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def require_devices(device: str, count: int) -> None:
+    """UserError where each of ``count`` processes cannot have a GPU of its own."""
+    import torch
+
+    if device.startswith("cuda") and count > torch.cuda.device_count():
+        raise UserError(
+            f"--processes {count} needs as many GPUs, and {torch.cuda.device_count()} can be seen; ask for fewer"
+        )
 
 
 @contextmanager
 def _environment(count: int) -> Iterator[None]:
     """What the new processes are to find: their share of the cores, and who is to be there while they run."""
-    from textunlearn.shell import PARENT
-
     threads = max(1, (os.cpu_count() or 1) // count)
     given = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), PARENT: str(os.getpid())}
     before = {name: os.environ.get(name) for name in given}
@@ -174,14 +188,15 @@ def _environment(count: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _why(error: Any) -> str:
+def _why(error: Any, count: int) -> str:
     """One sentence on the process that failed first."""
     number, failure = error.get_first_failure()
     said = failure.message if isinstance(failure.message, str) else str(failure.message.get("message", ""))
     kind, _, words = " ".join(said.split()).partition(": ")
     if kind.endswith("UserError"):
         return words
-    return f"training process {number} of {len(error.failures) or 1} ended early ({said[:300] or failure.exitcode}); run the same command again"
+    what = f"signal {-failure.exitcode}" if failure.exitcode < 0 else said[:300]
+    return f"training process {number + 1} of {count} ended early ({what}); run the same command again to go on"
 
 
 def share(values: Sequence[T]) -> list[T]:
@@ -194,5 +209,3 @@ def joined(mine: Sequence[T]) -> list[T]:
     parts = gathered(list(mine))
     longest = max(len(part) for part in parts)
     return [part[i] for i in range(longest) for part in parts if i < len(part)]
-
-

@@ -76,5 +76,6 @@ def save_adapter(vlm: Vlm, folder: Any, write: bool) -> None:
     """Write the adapter on the model as peft does. All processes must call it at once; ``write``: this one writes."""
     weights = trained_weights(vlm) if vlm.sharded else None
     if write:
-        vlm.model.save_pretrained(folder, safe_serialization=True, **({} if weights is None else {"state_dict": weights}))
-
+        vlm.model.save_pretrained(
+            folder, safe_serialization=True, **({} if weights is None else {"state_dict": weights})
+        )

@@ -15,12 +15,12 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from textunlearn.errors import UserError
 from textunlearn.methods import Answers, Method
+from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.optimizer import MasterAdamW
 from textunlearn.training.packing import LAST, Packed, answer_states, pack, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
-from textunlearn.processes import first, total, world
 from textunlearn.training.reference import state_key
 from textunlearn.training.sharding import Sharded, save_adapter, whole
 from textunlearn.vlm.load import Vlm

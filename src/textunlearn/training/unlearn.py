@@ -140,7 +140,9 @@ def train(
         recover(adapter)
     made: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
     processes.from_first(lambda: made.append(_before_steps(vlm, plan, method, folder, console)))
-    features, reference = made[0] if made else _before_steps(vlm, plan, method, folder, console)  # others: from its files
+    features, reference = (
+        made[0] if made else _before_steps(vlm, plan, method, folder, console)
+    )  # others: from its files
     watched = probes(vlm, validation, recipe.slots, recipe.seed, recipe.pictures, folder)
     add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full)
     steps = processes.from_first(lambda: _last_checkpoint(checkpoints))

@@ -98,7 +98,8 @@ def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int, tokens: int
     vlm.model.eval()
     asked = [probe.request for probe in probes]
     if vlm.sharded:  # each layer needs all processes at once
-        answers = processes.from_first_of(generate(vlm, asked, tokens))
+        mine = generate(vlm, asked, tokens)
+        answers = processes.from_first(lambda: mine)
     else:
         answers = processes.joined(generate(vlm, processes.share(asked), tokens))
     vlm.model.train(training)

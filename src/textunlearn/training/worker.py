@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rich.console import Console
@@ -35,11 +34,13 @@ def train(folder: Path, recipe: Recipe, sharded: bool) -> None:
     processes.join(choose(recipe.model)[0])
     if processes.from_first(lambda: (folder / "trained.json").exists()):
         return
-    console = Console() if processes.first() else Console(file=open(os.devnull, "w", encoding="utf-8"))
+    console = Console(quiet=not processes.first())
     vlm = load(recipe.model)
     # Said by all or by none: a process that fails alone would leave the others waiting.
     if len(set(processes.gathered(vlm.hash))) > 1:
-        raise UserError(f"the processes have different weights under {recipe.model.id}; give all of them the same model")
+        raise UserError(
+            f"the processes have different weights under {recipe.model.id}; give all of them the same model"
+        )
     prompts, answers = read_answers(folder)
     unlearn.train(vlm, recipe, folder, prompts, answers, read_prompts(folder, "validation"), console, sharded=sharded)
 

@@ -66,7 +66,8 @@ def test_a_signal_stops_all_of_them(tmp_path: Path, number: signal.Signals, rais
 
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    processes.require_devices("cuda", 2), processes.require_devices("cpu", 3)
+    processes.require_devices("cuda", 2)
+    processes.require_devices("cpu", 3)
     with pytest.raises(UserError, match="--processes 3 needs as many GPUs, and 2 can be seen"):
         processes.require_devices("cuda", 3)
 

@@ -160,8 +160,8 @@ class UnlearningTrainer(Trainer):
         )
         if world() == 1 and arguments.n_gpu > 1:
             arguments._n_gpu = 1  # the Trainer would split each step over all GPUs it sees
-        module = AnswerStates(vlm, noise, method_layers(vlm, method))
-        super().__init__(model=module, args=arguments, train_dataset=plan, data_collator=_only, callbacks=callbacks)
+        self.bare = AnswerStates(vlm, noise, method_layers(vlm, method))
+        super().__init__(model=self.bare, args=arguments, train_dataset=plan, data_collator=_only, callbacks=callbacks)
         self.remove_callback(_printer())
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -210,7 +210,7 @@ class UnlearningTrainer(Trainer):
         self.tokens += packed.tokens
         self.positions += packed.input_ids.numel()
         # By the model itself: what exchanges gradients counts on a backward pass for each forward one.
-        shift = self.worst_shift(self.model, micro, packed) if self.adversarial else None
+        shift = self.worst_shift(self.bare, micro, packed) if self.adversarial else None
         hidden = model(packed, shift)
         answers = self.answers(micro, packed, hidden)
         loss = self.method.loss(answers)

@@ -13,8 +13,10 @@ from textunlearn.cli.shared import (
     Model,
     Order,
     Out,
+    Processes,
     RecipeName,
     Seed,
+    Shard,
     Steps,
     app,
     console_of,
@@ -59,9 +61,11 @@ def run(
     seed: Seed = None,
     steps: Steps = None,
     changes: Changes = None,
+    processes: Processes = 1,
+    shard: Shard = False,
 ) -> None:
     """From a model's name to an aligned model and its report. Without a recipe: quickstart's, on the model you name."""
-    whole_job(recipe_of(recipe, model, seed, steps, changes), out)
+    whole_job(recipe_of(recipe, model, seed, steps, changes), out, processes, shard)
 
 
 @app.command(
@@ -127,10 +131,12 @@ def unlearn(
     seed: Seed = None,
     steps: Steps = None,
     changes: Changes = None,
+    processes: Processes = 1,
+    shard: Shard = False,
 ) -> None:
     """Only train: read the data, sample the model's own answers, unlearn. `evaluate` comes next."""
     console = console_of()
-    job = job_of(recipe_of(recipe, model, seed, steps, changes), out, console)
+    job = job_of(recipe_of(recipe, model, seed, steps, changes), out, console, processes, shard)
     job.prepare()
     job.sample()
     job.train()

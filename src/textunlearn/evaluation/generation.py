@@ -192,7 +192,8 @@ def run(
         if k not in ready
     }
     _forget_positions(vlm)
-    with torch.inference_mode(), _head_in_one_piece(vlm):
+    # Weights that are put together in inference mode could not be trained afterwards.
+    with torch.no_grad() if vlm.sharded else torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
             cache = _prefix_cache(vlm, asked[0].ids[:shared], len(asked), longest + max_new_tokens)
             inputs[_cache_name(vlm)] = cache

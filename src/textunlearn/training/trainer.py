@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from textunlearn.errors import UserError
 from textunlearn.methods import Answers, Method
+from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.optimizer import MasterAdamW
 from textunlearn.training.packing import LAST, Packed, answer_states, pack, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
+from textunlearn.training.sharding import Sharded, save_adapter, whole
 from textunlearn.vlm.load import Vlm
 
 COUNTED = 10
@@ -133,7 +136,7 @@ class UnlearningTrainer(Trainer):
         self._log: dict[str, float] = {}
         arguments = TrainingArguments(
             output_dir=str(folder),
-            max_steps=len(plan) // spec.accumulate,
+            max_steps=len(plan) // (spec.accumulate * world()),
             per_device_train_batch_size=1,
             gradient_accumulation_steps=spec.accumulate,
             learning_rate=spec.lr,
@@ -152,9 +155,13 @@ class UnlearningTrainer(Trainer):
             seed=seed,
             data_seed=seed,
             use_cpu=vlm.device.type == "cpu",
+            ddp_broadcast_buffers=False,
+            ddp_find_unused_parameters=False,
         )
-        module = AnswerStates(vlm, noise, method_layers(vlm, method))
-        super().__init__(model=module, args=arguments, train_dataset=plan, data_collator=_only, callbacks=callbacks)
+        if world() == 1 and arguments.n_gpu > 1:
+            arguments._n_gpu = 1  # the Trainer would split each step over all GPUs it sees
+        self.bare = AnswerStates(vlm, noise, method_layers(vlm, method))
+        super().__init__(model=self.bare, args=arguments, train_dataset=plan, data_collator=_only, callbacks=callbacks)
         self.remove_callback(_printer())
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -165,6 +172,12 @@ class UnlearningTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return SequentialSampler(self.plan)  # the plan is the order
+
+    def _wrap_model(self, model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        if self.vlm.sharded:
+            return model if isinstance(model, Sharded) else Sharded(model)
+        wrapped: nn.Module = super()._wrap_model(model, *args, **kwargs)
+        return wrapped
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.state.global_step % COUNTED:
@@ -177,7 +190,9 @@ class UnlearningTrainer(Trainer):
         return loss
 
     def restore(self, spent: Mapping[str, float]) -> None:
-        """Go on counting from a log entry of an earlier sitting."""
+        """Go on counting from a log entry of an earlier sitting, which holds the figures of all processes."""
+        if not first():
+            return
         self.tokens, self.positions = int(spent.get("tokens", 0)), int(spent.get("positions", 0))
         self.counted = {key: int(spent.get(f"counted_{key}", 0)) for key in self.counted}
         self.earlier = spent.get("seconds", 0.0)
@@ -194,12 +209,18 @@ class UnlearningTrainer(Trainer):
         packed = pack(micro.rows, self.vlm.blank_id, features=self.features, prefix=self.prefix).to(self.vlm.device)
         self.tokens += packed.tokens
         self.positions += packed.input_ids.numel()
-        shift = self.worst_shift(model, micro, packed) if self.adversarial else None
-        answers = self.answers(micro, packed, model(packed, shift))
+        # By the model itself: what exchanges gradients counts on a backward pass for each forward one.
+        shift = self.worst_shift(self.bare, micro, packed) if self.adversarial else None
+        hidden = model(packed, shift)
+        answers = self.answers(micro, packed, hidden)
         loss = self.method.loss(answers)
         for key, value in {"loss_": loss.item(), **answers.log}.items():
             self._log[key] = self._log.get(key, 0.0) + value
-        return loss
+        if world() == 1:
+            return loss
+        # Every mean is over the step of all processes, and what is done with gradients divides by their number. The term of
+        # nothing reaches weights that this loss does not use: all processes must have the same gradients to exchange.
+        return world() * loss + sum(0.0 * states.sum() for states in hidden.values())
 
     def worst_shift(self, model: nn.Module, micro: MicroBatch, packed: Packed) -> Tensor | None:
         """Noise on the embeddings of harmful prompts that brings harmful answers back: ``(sequences, length, hidden)``, or None.
@@ -264,15 +285,26 @@ class UnlearningTrainer(Trainer):
             self._log = {}
             spent = {"tokens": self.tokens, "positions": self.positions}
             spent |= {f"counted_{key}": value for key, value in self.counted.items()}
-            logs = {**logs, **mine, **spent, "seconds": self.earlier + time.monotonic() - self.started}
+            logs = {**logs, **total(mine | spent), "seconds": self.earlier + time.monotonic() - self.started}
         super().log(logs, start_time)
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         assert output_dir is not None
-        self.vlm.model.save_pretrained(output_dir, safe_serialization=True)
+        save_adapter(self.vlm, output_dir, self.args.should_save)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.vlm.sharded:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        # Whole, so that training can go on in another number of processes. The names are the Trainer's own.
+        state = whole(self.optimizer.state_dict())  # type: ignore[union-attr]
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)  # type: ignore[union-attr]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_adapter(self.vlm, Path(resume_from_checkpoint))
+        if not self.vlm.sharded:  # else it was loaded before the model was split
+            load_adapter(self.vlm, Path(resume_from_checkpoint))
 
 
 def load_adapter(vlm: Vlm, folder: Path) -> None:

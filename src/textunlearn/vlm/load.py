@@ -32,12 +32,14 @@ class Vlm:
         model: the transformers model (later perhaps wrapped by peft; the parts stay the same modules).
         processor: the processor, or the tokenizer of a model without images.
         decoder_path: dotted name of the language model inside the *unwrapped* model.
+        sharded: whether its language model is split over processes (`training.sharding`).
     """
 
     name: str
     model: Any
     processor: Any
     decoder_path: str
+    sharded: bool = False
 
     @property
     def tokenizer(self) -> Any:
@@ -279,9 +281,12 @@ def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
     """``(device, dtype)`` for a model on this machine."""
     import torch
 
+    from textunlearn.processes import local_device
+
     device = spec.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = local_device(device)
     if spec.dtype != "auto":
         return device, getattr(torch, spec.dtype)
     if device.startswith("cuda"):

@@ -66,12 +66,13 @@ class Conversation:
         import torch
 
         vlm = self.vlm
-        rendered = vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        rendered = vlm.render(messages)
         if images:
-            batch = dict(vlm.processor(images=images, text=[rendered], return_tensors="pt"))
+            row, given = vlm.with_images(rendered, images)
         else:
-            ids = torch.tensor([vlm.encode(rendered)])
-            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            row, given = vlm.encode(rendered), {}
+        ids = torch.tensor([row])
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **given}
         config = vlm.base.config
         limit = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
         if limit is not None and batch["input_ids"].shape[1] + self.answer_tokens > limit:

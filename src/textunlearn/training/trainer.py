@@ -19,15 +19,15 @@ from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.optimizer import MasterAdamW
-from textunlearn.training.packing import LAST, Packed, answer_states, pack, shared_prefix
+from textunlearn.training.packing import LAST, Packed, answer_states, lay_out, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
 from textunlearn.training.sharding import Sharded, save_adapter, whole
+from textunlearn.training.soundness import pattern_of, trained_layers
 from textunlearn.vlm.load import Vlm
 
 COUNTED = 10
 """FLOPs are counted in one step of so many, and taken as the same for every position of the others."""
-LINEAR = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
 
 
 def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool = False) -> None:
@@ -41,30 +41,22 @@ def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool =
 
     from peft import LoraConfig, get_peft_model
 
-    inside = re.escape(vlm.decoder_path)
-    pattern = rf"{inside}\..*\.({LINEAR})"
+    names = trained_layers(vlm)
     if skip:
-        layers = _layers(vlm)
-        chosen = "|".join(str(number) for number in range(int(layers * skip), layers))
-        pattern = rf"{inside}\.layers\.({chosen})\..*\.({LINEAR})"
-    linear = [name for name, module in vlm.base.named_modules() if isinstance(module, nn.Linear)]
-    names = [name for name in linear if re.fullmatch(pattern, name)]
+        first = int(_layers(vlm) * skip)
+        inside = re.escape(vlm.decoder_path)
+        names = [n for n in names if (at := re.match(rf"{inside}\.layers\.(\d+)\.", n)) and int(at[1]) >= first]
     if not names:
-        raise UserError(
-            f"{vlm.name} has no layers called {LINEAR.replace('|', ', ')} in its language model; LoRA needs them"
-        )
-    trained = names[:-1] if full else None
+        raise UserError(f"{vlm.name} has no linear layers in its language model ({vlm.decoder_path}); LoRA needs them")
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
-        target_modules=re.escape(names[-1]) if full else pattern,
-        modules_to_save=trained,
+        target_modules=re.escape(names[-1]) if full else pattern_of(names),
+        modules_to_save=names[:-1] if full else None,
         task_type=None,
     )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
-    outside = [
-        n for n, p in vlm.base.named_parameters() if p.requires_grad and not n.startswith(vlm.decoder_path + ".")
-    ]
+    outside = [n for n, p in vlm.base.named_parameters() if p.requires_grad and not vlm.in_language(n)]
     if outside:
         raise UserError(
             f"the adapter reaches outside the language model (first: {outside[0]}); this is a fault of textunlearn"
@@ -206,7 +198,7 @@ class UnlearningTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         micro: MicroBatch = inputs["micro"]
-        packed = pack(micro.rows, self.vlm.blank_id, features=self.features, prefix=self.prefix).to(self.vlm.device)
+        packed = lay_out(self.vlm, micro.rows, self.features, self.prefix)
         self.tokens += packed.tokens
         self.positions += packed.input_ids.numel()
         # By the model itself: what exchanges gradients counts on a backward pass for each forward one.

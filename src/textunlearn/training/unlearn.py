@@ -29,6 +29,7 @@ from textunlearn.training.pictures import picture_features
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
 from textunlearn.training.sharding import shard
+from textunlearn.training.soundness import packs, require_own_logits
 from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter, method_layers
 from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
@@ -116,6 +117,8 @@ def train(
     """
     spec, adapter, checkpoints = recipe.training, folder / "adapter", folder / "checkpoints"
     torch.manual_seed(recipe.seed)
+    require_own_logits(vlm)
+    packs(vlm)  # tried before anything is counted
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)
     judge = make(recipe.evaluation.judge)
     # Looks are many and must not slow training, and of a few tokens: nothing for embeddings or a model to judge.

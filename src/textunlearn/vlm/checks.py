@@ -28,6 +28,8 @@ def cannot_load(name: str, error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if "torchvision" in text.lower():  # some processors (Qwen2-VL's) are made with it only
         return f"{name} needs torchvision to prepare its pictures; run `pip install torchvision` and start again ({text[:200]})"
+    if isinstance(error, ImportError):  # SmolVLM2's processor wants num2words; transformers names the package
+        return f"{name} needs a package that is not installed; install it and start again: {text[:300]}"
     if "ignore_mismatched_sizes" in text:  # transformers' words end in that
         text = "its weights have other shapes than its config says"
     if Path(name).is_dir():

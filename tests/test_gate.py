@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from report_run import rate, suite_row
-from test_cli import Terminal, terminal  # noqa: F401 - a fixture
+from terminal import Terminal
 from textunlearn import shell
 from textunlearn.evaluation.statistics import Rate
 from textunlearn.files import write_json

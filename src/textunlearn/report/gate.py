@@ -288,9 +288,8 @@ def _perplexity(allowed: float, table: Table, index: int) -> Check:
         return Check("max_perplexity", name, title, allowed, None, said=said)
     value = next((measure.values[index] for measure in table.measures if measure.key == name), None)
     if value is None:
-        said = f"{title}: not measured"
-    else:
-        said = f"{title}: {number(value, 3)}" if value > allowed + _SLACK else ""
+        return Check("max_perplexity", name, title, allowed, None, said=f"{title}: not measured")
+    said = f"{title}: {number(value, 3)}" if value > allowed + _SLACK else ""
     return Check("max_perplexity", name, title, allowed, value, said=said)
 
 

@@ -68,7 +68,9 @@ def test_one_of_a_list(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.M
     found = asked(terminal, "datasets", "mm_safetybench_sd")
     assert found["rows"] == 1680 and found["here"].startswith("Not on this machine")
     shown = asked(terminal, "attacks", "prefill(words='Sure') | blank_image(side=16)", "--out", tmp_path / "x.png")
-    assert shown["begun"] == "Sure" and shown["pictures"] == [{"width": 16, "height": 16, "file": str(tmp_path / "x.png")}]
+    assert shown["begun"] == "Sure" and shown["pictures"] == [
+        {"width": 16, "height": 16, "file": str(tmp_path / "x.png")}
+    ]
     assert (tmp_path / "x.png").is_file()
 
 

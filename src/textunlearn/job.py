@@ -45,10 +45,12 @@ class Job(EvaluationRun[Recipe]):
         from textunlearn.data.training_set import TESTS, make_splits
         from textunlearn.environment import describe
         from textunlearn.evaluation.suites import case_set_hash
+        from textunlearn.training import tracking
         from textunlearn.vlm.load import check
 
         data, spec = self.recipe.data, self.recipe.training
         _require_one_process(self.recipe.model)
+        tracking.chosen(spec.report_to)  # one that is missing is said now
         self.fetch_for_judge()
         images = check(self.recipe.model)
         limits = {  # no more than the steps will see: each prompt costs an answer

@@ -21,6 +21,7 @@ from textunlearn.methods import METHODS
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Case, Prompt
+from textunlearn.training import tracking
 from textunlearn.training.build_rows import probes, training_rows
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.interpolate import choose_factor
@@ -120,6 +121,8 @@ def unlearn(
     watched = probes(vlm, validation, recipe.slots, recipe.seed, recipe.pictures, folder)
     add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
+        steps = _last_checkpoint(checkpoints)
+        trackers = tracking.callbacks(tracking.chosen(spec.report_to), folder, recipe.name, steps)
         watch = Watch(vlm, watched, judge, spec, folder / "training.jsonl", adapter, console.log, progress.set)
         trainer = UnlearningTrainer(
             vlm,
@@ -133,8 +136,10 @@ def unlearn(
             adversarial=spec.adversarial,
             features=features,
             callbacks=[watch],
+            trackers=trackers,
+            name=recipe.name,
         )
-        steps = _last_checkpoint(checkpoints)
+        watch.report = trainer.track
         trainer.restore(_spent(folder / "training.jsonl", steps))
         watch.restore(steps)
         if not watch.decisions:  # else it was killed after the watch had stopped it

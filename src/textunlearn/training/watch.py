@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,8 @@ class Watch(TrainerCallback):
     decisions: list[dict[str, Any]] = field(default_factory=list)
     recent: list[dict[str, Any]] = field(default_factory=list)
     """What the last steps logged, at most `WINDOW`."""
+    report: Callable[[Mapping[str, float]], None] = lambda _: None
+    """Told the rates of each look, as ``eval_…``."""
 
     def _write(self, entry: dict[str, Any]) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -239,7 +241,9 @@ class Watch(TrainerCallback):
     def _look(self, step: int) -> Look:
         now = look(self.vlm, self.probes, self.judge, step, self.spec.probe_tokens)
         self.looks.append(now)
-        self._write(now.to_json())
+        entry = now.to_json()
+        self._write(entry)
+        self.report({f"eval_{k}": v for k, v in entry["validation"].items() if not isinstance(v, dict)})
         self.say(f"step {step}: {now.summary}")
         if step and now is self.best_look:
             self.keep()

@@ -42,7 +42,7 @@ def recipes() -> Listing:
 def methods() -> Listing:
     from textunlearn.methods import METHODS
 
-    items = [
+    items: list[dict[str, Any]] = [
         {"name": name, "about": _about(part), "settings": _fields(part)}
         for name, part in ((name, METHODS.get(name)) for name in METHODS.names())
     ]
@@ -56,7 +56,7 @@ def attacks() -> Listing:
     from textunlearn.attacks.grammar import settings_of
 
     names = ATTACKS.names()
-    items = [
+    items: list[dict[str, Any]] = [
         {"name": name, "about": _about(ATTACKS.get(name)), "settings": _fields(settings_of(name))} for name in names
     ]
     rows = [(one["name"], one["about"], _settings(one["name"])) for one in items]
@@ -142,7 +142,7 @@ def judges() -> Listing:
     from textunlearn.judges import JUDGES
 
     parts = [(name, JUDGES.get(name)) for name in JUDGES.names()]
-    items = [
+    items: list[dict[str, Any]] = [
         {"name": name, "about": _about(part), "needs_model": bool(getattr(part, "needs_model", False))}
         for name, part in parts
     ]

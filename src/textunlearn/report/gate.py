@@ -113,11 +113,16 @@ class Check:
         return not self.said
 
     @property
+    def beyond(self) -> float:
+        """How far the interval reaches past the limit; not above 0 where it does not, or where there is none."""
+        if self.low is None or self.high is None:
+            return 0.0
+        return self.allowed - self.low if self.limit == "min_right" else self.high - self.allowed
+
+    @property
     def by_luck(self) -> bool:
         """The rate keeps to the limit, and its interval reaches past it."""
-        if not self.passed or self.low is None or self.high is None:
-            return False
-        return self.low < self.allowed - _SLACK if self.limit == "min_right" else self.high > self.allowed + _SLACK
+        return self.passed and self.beyond > _SLACK
 
     def to_json(self) -> dict[str, Any]:
         names = ("limit", "name", "title", "allowed", "value", "low", "high", "k", "n", "passed", "said")
@@ -327,7 +332,7 @@ def _notes(
     if limits.max_asr is None:
         out.append("Attacks are not limited.")
     if lucky := [check for check in checks if check.by_luck]:
-        first = max(lucky, key=lambda one: abs((one.low if one.limit == "min_right" else one.high or 0) - one.allowed))
+        first = max(lucky, key=lambda one: one.beyond)
         out.append(
             f"{len(lucky)} of {len(checks)} checks pass by their rate while the interval reaches past the limit (the furthest: "
             f"{first.title}, {first.limit}, [{share(first.low)}–{share(first.high)}] of {first.n}); --by upper does not let these pass."

@@ -1,4 +1,4 @@
-"""Where training's figures go beside ``training.jsonl``: TensorBoard's files, Trackio, Weights & Biases, MLflow, by the Trainer's own callbacks.
+"""Where the curves of training go beside ``training.jsonl``: TensorBoard, Trackio, W&B or MLflow, by the Trainer's own callbacks.
 
 Figures alone leave the trainer, never a prompt or an answer. Nothing here goes to a network unless the user's own settings of a
 tracker say so (``WANDB_MODE=online``, ``TRACKIO_SPACE_ID``, ``MLFLOW_TRACKING_URI``).
@@ -68,6 +68,7 @@ def _wandb(place: _Place) -> TrainerCallback:
         name=place.name,
         dir=os.environ.get("WANDB_DIR", str(place.run)),
         mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+        settings=wandb.Settings(console="off"),  # figures alone: what the terminal shows stays there
     )
     return Ended()
 

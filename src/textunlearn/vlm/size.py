@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
 from textunlearn.vlm.load import BUILTIN, check, choose
@@ -38,13 +38,12 @@ def size(spec: ModelSpec) -> Size:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
+    kind: Any = AutoModelForImageTextToText if check(spec) else AutoModelForCausalLM
+    where = spec.id
     if spec.id == BUILTIN:
         from textunlearn.vlm.builtin.build import path
 
         where = str(path())
-        kind = AutoModelForImageTextToText
-    else:
-        where, kind = spec.id, AutoModelForImageTextToText if check(spec) else AutoModelForCausalLM
     device, dtype = choose(spec)
     config = AutoConfig.from_pretrained(where, revision=spec.revision)
     try:

@@ -25,6 +25,7 @@ EPILOG = """\
   textunlearn chat runs/quickstart --before  [dim]talk to what went in[/]
   textunlearn run --model llava-hf/llava-1.5-7b-hf
   textunlearn recipe own-data > mine.yaml    [dim]for your own data[/]
+  textunlearn doctor                         [dim]what this machine lacks[/]
 """
 
 app = typer.Typer(

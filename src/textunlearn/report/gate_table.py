@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _RATES = {"unsafe": "max_asr", "refusal": "max_refusal", "broken": "max_broken"}
-_OPTION = {"suites": "--suite"}
 
 
 def print_gate(found: Gate, console: Console) -> None:
@@ -90,11 +89,17 @@ def _lines(checks: list[Check], by: str) -> list[Text]:
 
     limit, failed = checks[0].limit, [check for check in checks if not check.passed]
     if failed:
-        return [Text(f"✗ {_name(one)}: {one.said}", style="red") for one in failed]
+        return [Text(f"✗ {_name(one)}{_suite(one)}: {one.said}", style="red") for one in failed]
     worst = (min if limit == "min_right" else max)(checks, key=lambda one: one.value or 0)
     plural = f"{len(checks)} kept to it, the nearest" if len(checks) > 1 else "kept"
-    what = number(worst.value, 3) if limit == "max_perplexity" else in_words(worst)
-    return [Text(f"✓ {_name(worst)} by {by}: {plural}: {worst.title}, {what}", style="green")]
+    if worst.n is None:  # a number without an interval
+        return [Text(f"✓ {_name(worst)}: kept: {worst.title}, {number(worst.value, 3)}", style="green")]
+    return [Text(f"✓ {_name(worst)} by {by}: {plural}: {worst.title}, {in_words(worst)}", style="green")]
+
+
+def _suite(check: Check) -> str:
+    """The name that a limit of its own would take, where the title is another."""
+    return f" ({check.name})" if check.n is not None and check.name != check.title else ""
 
 
 def _name(check: Check) -> str:

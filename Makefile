@@ -1,6 +1,7 @@
 # make quickstart   set up, run the whole job on the built-in model, print the table and the report's path
 # make test         set up, lint, type-check, test
 # make lint         the first two of these
+# make audit        licences and known holes of the packages in .venv; asks pypi.org's JSON service, which mirrors of the index may lack
 # make clean        remove the environment and what tools left (never runs/)
 #
 # Settings, e.g. `make test PYTHON=python3.12`:
@@ -15,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
 STAMP := .venv/.installed
 
-.PHONY: quickstart test lint clean setup
+.PHONY: quickstart test lint audit clean setup
 .DELETE_ON_ERROR:
 
 quickstart: $(STAMP)
@@ -27,6 +28,15 @@ test: lint
 lint: $(STAMP)
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
+
+# Licences that one may ship beside Apache-2.0, by parts of their names; of the one package left out its own LICENSE file says Apache-2.0.
+LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF-2.0;Mozilla Public License 2.0;MPL-2.0;ISC;CNRI-Python;Zlib
+audit: $(STAMP)
+	@$(PIP) -e '.[audit]'
+	@$(BIN)/pip-licenses --from=mixed --partial-match --allow-only="$(LICENCES)" --ignore-packages textunlearn agent-client-protocol >/dev/null
+	@echo "licences: all packages may be used beside Apache-2.0"
+	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > .venv/audited.txt
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r .venv/audited.txt
 
 setup: $(STAMP)
 

@@ -11,15 +11,16 @@ import torch
 from PIL import Image, ImageDraw
 
 import tiny
+from one_by_one import TOKENS, first_logits, row_by_row
 from textunlearn.errors import UserError
 from textunlearn.evaluation import generation
 from textunlearn.evaluation.generation import Request, answer_cases, generate, requests
 from textunlearn.files import read_records
 from textunlearn.records import Answer, Case, Prompt
 from textunlearn.vlm.load import Vlm
+from tiny_families import ONE_PICTURE, PICTURED, TOGETHER_OTHERWISE, marked, opened
 
 TEXTS = ("how do i bake bread", "tell me", "write a short note to my neighbour about the lock", "why birds sing")
-TOKENS = 8
 
 
 @pytest.fixture(scope="module")
@@ -74,50 +75,10 @@ def test_batches_say_what_single_greedy_decoding_says(
     assert len({a.text for a in got}) > 4, "a model that always says the same would prove nothing"
 
 
-def family(kind: str, folder: Path) -> Vlm:
-    makers = {"gemma3": tiny.gemma3, "clip": tiny.clip_vlm, "reader": tiny.reader_vlm}
-    if kind in makers:
-        return tiny.loaded(makers[kind](folder / kind))
-    return {"qwen2_vl": tiny.qwen2_vl, "idefics3": tiny.idefics3}[kind]()
-
-
-def row_by_row(vlm: Vlm, some: list[Case], folder: Path) -> tuple[list[str], list[torch.Tensor]]:
-    """What transformers itself says of each case alone: the words, and the logits of the first token."""
-    said, first = [], []
-    for case in some:
-        pictures = [Image.open(folder / image).convert("RGB") for image in case.images]
-        text = vlm.text_of(case.text, images=len(pictures))
-        inputs = vlm.processor(images=[pictures] if pictures else None, text=[text], return_tensors="pt")
-        with torch.no_grad():
-            first.append(vlm.model(**inputs).logits[0, -1])
-        ids = vlm.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)[0, inputs["input_ids"].shape[1] :]
-        end = next((i for i, token in enumerate(ids.tolist()) if token == 2), len(ids))
-        said.append(vlm.tokenizer.decode(ids[:end], skip_special_tokens=True))
-    return said, first
-
-
-def first_logits(vlm: Vlm, asked: list[Request], monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """Logits of the first token of each request, generated in batches."""
-    seen: dict[int, torch.Tensor] = {}
-    order = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
-    original = vlm.model.generate
-
-    def watched(**options: Any) -> torch.Tensor:
-        out = original(**options, output_logits=True, return_dict_in_generate=True)
-        start = len(seen)
-        seen.update(zip(order[start : start + len(out.logits[0])], out.logits[0], strict=True))
-        return out.sequences
-
-    with monkeypatch.context() as patched:
-        patched.setattr(vlm.model, "generate", watched)
-        generate(vlm, asked, TOKENS)
-    return torch.stack([seen[i] for i in range(len(asked))])
-
-
-@pytest.mark.parametrize("kind", ["gemma3", "qwen2_vl"])
+@pytest.mark.parametrize("kind", marked(name for name in PICTURED if name not in TOGETHER_OTHERWISE))
 def test_pictures_of_different_sizes_in_one_batch(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processors that tell token types, or want the pictures row by row: a batch says what transformers says of each row."""
-    vlm = family(kind, tmp_path)
+    vlm = opened(kind, tmp_path / kind)
     sizes = ((64, 64), (100, 60), (60, 110), (64, 64), (112, 112))
     some = []
     for number, (text, size) in enumerate(zip((*TEXTS, ""), sizes, strict=True)):
@@ -132,13 +93,14 @@ def test_pictures_of_different_sizes_in_one_batch(kind: str, tmp_path: Path, mon
     torch.testing.assert_close(first_logits(vlm, asked, monkeypatch), torch.stack(first), rtol=0, atol=2e-5)
     assert len(set(expected)) > 2, "a model that always says the same would prove nothing"
     other = replace(asked[0], images=asked[3].images)  # of the same size
-    assert generate(vlm, [other], TOKENS)[0].text != expected[0], "pictures matter"
+    there, here = first_logits(vlm, [other, asked[0]], monkeypatch)
+    assert (there - here).abs().max() > 1e-3, "pictures matter"
 
 
-@pytest.mark.parametrize("kind", ["clip", "reader", "gemma3", "qwen2_vl", "idefics3"])
+@pytest.mark.parametrize("kind", marked(["reader", *(name for name in PICTURED if name not in ONE_PICTURE)]))
 def test_several_pictures_in_a_turn(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None, one, two and three pictures of different sizes: what transformers says of each row alone, in whatever batches."""
-    vlm = family(kind, tmp_path)
+    vlm = opened(kind, tmp_path / kind)
     assert vlm.takes_several
     files = []
     for number, size in enumerate(((64, 64), (100, 60), (60, 110))):
@@ -165,7 +127,7 @@ def test_several_pictures_in_a_turn(kind: str, tmp_path: Path, monkeypatch: pyte
 
 def test_typed_answers_do_not_hang_on_pictures_that_were_shown_before(tmp_path: Path) -> None:
     """Qwen2-VL remembers the positions of the last pictures, and went on from there."""
-    vlm = tiny.qwen2_vl()
+    vlm = opened("qwen2_vl", tmp_path / "model")
     Image.effect_noise((64, 64), 90).save(tmp_path / "a.png")
     prompt = Prompt("x", "ordinary", "test")
     cases = [Case("typed", "direct", prompt, TEXTS[0]), Case("seen", "figstep", prompt, "tell me", ("a.png",), ("a",))]

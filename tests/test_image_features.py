@@ -15,16 +15,10 @@ from textunlearn.evaluation.generation import Request, generate, requests
 from textunlearn.records import Case, Prompt
 from textunlearn.vlm.image_features import ImageFeatures
 from textunlearn.vlm.load import Vlm
+from tiny_families import FROM_PIXELS, ONE_PICTURE, PICTURED, marked, opened
 
 TOKENS = 8
 SIZES = ((64, 64), (100, 60), (60, 110), (64, 64))
-
-
-def family(kind: str, folder: Path) -> Vlm:
-    makers = {"gemma3": tiny.gemma3, "clip": tiny.clip_vlm, "reader": tiny.reader_vlm}
-    if kind in makers:
-        return tiny.loaded(makers[kind](folder / kind))
-    return {"qwen2_vl": tiny.qwen2_vl, "idefics3": tiny.idefics3}[kind]()
 
 
 def asked(vlm: Vlm, folder: Path, several: bool = True) -> list[Request]:
@@ -39,10 +33,10 @@ def asked(vlm: Vlm, folder: Path, several: bool = True) -> list[Request]:
     return requests(vlm, cases, folder)
 
 
-@pytest.mark.parametrize("kind", ["clip", "reader", "gemma3", "qwen2_vl", "idefics3"])
+@pytest.mark.parametrize("kind", marked(["reader", *(name for name in PICTURED if name not in FROM_PIXELS)]))
 def test_answers_are_those_from_pixels(kind: str, tmp_path: Path) -> None:
-    vlm = family(kind, tmp_path)
-    rows = asked(vlm, tmp_path)
+    vlm = opened(kind, tmp_path / kind)
+    rows = asked(vlm, tmp_path, several=kind not in ONE_PICTURE)
     features = ImageFeatures(vlm, tmp_path / "features")
     assert features.works
     expected = [a.text for a in generate(vlm, rows, TOKENS)]
@@ -54,7 +48,7 @@ def test_answers_are_those_from_pixels(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_second_language_model_needs_no_vision_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vlm = family("clip", tmp_path)
+    vlm = opened("llava", tmp_path / "model")
     rows = asked(vlm, tmp_path)
     generate(vlm, rows, TOKENS, features=ImageFeatures(vlm, tmp_path / "features"))
     with torch.no_grad():
@@ -73,7 +67,7 @@ def test_a_second_language_model_needs_no_vision_at_all(tmp_path: Path, monkeypa
 
 def test_no_picture_is_opened_twice_where_features_are_kept(tmp_path: Path) -> None:
     """The files may be gone once `requests` has looked at them and their features are there."""
-    vlm = family("qwen2_vl", tmp_path)  # its grids must go along with the features
+    vlm = opened("qwen2_vl", tmp_path / "model")  # its grids must go along with the features
     rows = asked(vlm, tmp_path)
     expected = generate(vlm, rows, TOKENS)
     generate(vlm, rows, TOKENS, features=ImageFeatures(vlm, tmp_path / "features"))
@@ -86,7 +80,7 @@ def test_no_picture_is_opened_twice_where_features_are_kept(tmp_path: Path) -> N
 
 
 def test_requests_nobody_looked_at_are_answered_the_same(tmp_path: Path) -> None:
-    vlm = family("qwen2_vl", tmp_path)
+    vlm = opened("qwen2_vl", tmp_path / "model")
     rows = asked(vlm, tmp_path)
     unseen = [Request(row.ids, row.images, row.prefill) for row in rows]
     features = ImageFeatures(vlm, tmp_path / "features")
@@ -94,7 +88,7 @@ def test_requests_nobody_looked_at_are_answered_the_same(tmp_path: Path) -> None
 
 
 def test_another_vision_side_has_its_own(tmp_path: Path) -> None:
-    vlm = family("clip", tmp_path)
+    vlm = opened("llava", tmp_path / "model")
     rows = asked(vlm, tmp_path)
     generate(vlm, rows, TOKENS, features=ImageFeatures(vlm, tmp_path / "features"))
     with torch.no_grad():
@@ -108,7 +102,7 @@ def test_another_vision_side_has_its_own(tmp_path: Path) -> None:
 
 
 def test_damaged_files_are_made_anew_and_old_ones_make_room(tmp_path: Path) -> None:
-    vlm = family("clip", tmp_path)
+    vlm = opened("llava", tmp_path / "model")
     rows = asked(vlm, tmp_path, several=False)
     expected = [a.text for a in generate(vlm, rows, TOKENS)]
     folder = tmp_path / "features"

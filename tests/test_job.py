@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 import job_run
@@ -294,19 +293,6 @@ def test_changed_weights_are_refused(finished: Path, reader_folder: Path, data: 
     with pytest.raises(UserError, match=r"weights of .* changed since the run in"):
         job.sample()
     job.close()
-
-
-def test_several_processes_or_gpus_are_refused_before_any_work(
-    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    on_gpu = tiny_recipe.model_copy(update={"model": tiny_recipe.model.model_copy(update={"device": "cuda"})})
-    with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES=0"):
-        job_run.run(tmp_path / "gpu", on_gpu)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="without a launcher"):
-        job_run.run(tmp_path / "cpu", tiny_recipe)
-    assert not list(tmp_path.glob("*/answers")) and not list(tmp_path.glob("*/data"))
 
 
 def test_a_language_model_alone_is_told_at_once_what_it_cannot_do(

@@ -17,17 +17,13 @@ from textunlearn.pictures import open_picture
 from textunlearn.records import Case, Prompt
 from textunlearn.vlm.image_features import ImageFeatures
 from textunlearn.vlm.load import Vlm
+from tiny_families import opened
 
 CHOICES = (
     ("A", "B", "C", "D"),
     ("take some flour", "a lock", "why birds sing in spring", "no"),
     ("10 days", "we'll need a"),
 )
-
-
-def family(kind: str, folder: Path) -> Vlm:
-    makers = {"gemma3": tiny.gemma3, "clip": tiny.clip_vlm}
-    return tiny.loaded(makers[kind](folder / kind)) if kind in makers else tiny.qwen2_vl()
 
 
 def asked(vlm: Vlm, folder: Path) -> list[Choices]:
@@ -61,9 +57,9 @@ def plain(vlm: Vlm, request: Request, tokens: tuple[int, ...]) -> float:
     return sum(float(logs[len(request.ids) - 1 + i, token]) for i, token in enumerate(tokens))
 
 
-@pytest.mark.parametrize("kind", ["clip", "qwen2_vl", "gemma3"])
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl", "gemma3"])
 def test_batches_say_what_single_rows_say(kind: str, tmp_path: Path) -> None:
-    vlm = family(kind, tmp_path)
+    vlm = opened(kind, tmp_path / kind)
     rows = asked(vlm, tmp_path)
     expected = [[plain(vlm, one.request, tokens) for tokens in one.continuations] for one in rows]
     assert len({round(value, 3) for values in expected for value in values}) > 30, "all alike would prove nothing"

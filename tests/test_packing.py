@@ -176,3 +176,28 @@ def test_layout(some: list[Row], sequences: int) -> None:
             assert packed.position_ids[sequence, seen].tolist() == list(range(len(expected)))
     used = (packed.mask[:, 0].sum(-1) > 1) | (packed.input_ids != 0)
     assert packed.tokens == int(used.sum())
+
+
+tokens_ = st.integers(3, 99)
+drawn_row = st.builds(
+    lambda prompt, some, slots: Row(
+        "a", (*PREFIX, *prompt), some, tuple(i for i in slots if i < len(PREFIX) + len(prompt) - 1)
+    ),
+    st.lists(tokens_, min_size=2, max_size=6).map(tuple),
+    targets,
+    st.sets(st.integers(len(PREFIX), len(PREFIX) + 5)).map(lambda some: tuple(sorted(some))),
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(some=st.lists(drawn_row, min_size=1, max_size=5), sequences=st.integers(1, 5))
+def test_whatever_is_packed_gives_what_it_gives_alone(double: Vlm, some: list[Row], sequences: int) -> None:
+    """Positions and mask against the model itself, on rows nobody chose."""
+    packed = pack(some, double.blank_id, sequences)
+    with torch.no_grad():
+        together = answer_states(double.decoder, double.embed, packed)[LAST]
+        torch.testing.assert_close(together, separate(double, some), rtol=1e-9, atol=1e-9)
+    marked = sorted(packed.input_ids[packed.slots].tolist())
+    assert len(marked) <= sum(len(row.slots) for row in some) and {*marked} == {
+        row.prompt[i] for row in some for i in row.slots
+    }

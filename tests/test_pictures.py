@@ -20,6 +20,7 @@ from textunlearn.training.packing import LAST, answer_states, pack
 from textunlearn.training.pictures import draw, drawable, picture_features, picture_of, picture_request
 from textunlearn.training.rows import Row, Target
 from textunlearn.vlm.load import Vlm
+from tiny_families import opened
 
 TEXTS = ("bake bread", "write a note to my neighbour", "tell me of birds")
 
@@ -69,10 +70,10 @@ def test_features_are_computed_once(vlm: Vlm, tmp_path: Path, monkeypatch: pytes
     assert all(torch.equal(first[key], again[key]) for key in keys)
 
 
-def test_a_model_that_hands_over_more_than_embeddings_is_refused(tmp_path: Path) -> None:
-    qwen = tiny.qwen2_vl()
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl", "mllama"])
+def test_a_model_that_hands_over_more_than_embeddings_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pictures\.share to 0"):
-        picture_features(qwen, [picture_of("bake bread", "plain")], tmp_path / "f.safetensors")
+        picture_features(opened(name, tmp_path / name), [picture_of("bake bread", "plain")], tmp_path / "f.safetensors")
 
 
 def test_shares_of_slots_and_pictures(vlm: Vlm) -> None:

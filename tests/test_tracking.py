@@ -43,7 +43,7 @@ def test_one_that_is_missing_is_said_before_any_work(only: set[str], terminal: T
 
 
 def test_names_are_checked_with_the_recipe(terminal: Terminal) -> None:
-    terminal("run", "plain", "--set", "training.report_to=[tensorbord]").says("training.report_to.0", "'tensorboard'")
+    terminal("run", "plain", "--set", "training.report_to=[tensorbord]").says("training.report_to", "'tensorboard'")
     terminal("run", "plain", "--set", "training.report_to=wandb").says("training.report_to", "list")
     assert recipes.read("plain", ["training.report_to=[mlflow]"]).training.report_to == ["mlflow"]
 

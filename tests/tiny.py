@@ -1,8 +1,8 @@
 """Tiny random models of the real architectures, made in code: seconds to build, no download.
 
 `reader_vlm(folder)` writes a LLaVA whose vision tower is this project's reader, `clip_vlm(folder)` one with CLIP's, and
-`llm(folder)` a language model alone, each in Hugging Face layout with its tokenizer. `gemma3(folder)`, `qwen2_vl()`, `idefics3()` and
-`scaled(kind)` are families that do something else than these.
+`llm(folder)` a language model alone, each in Hugging Face layout with its tokenizer. `gemma3(folder)` and `scaled(kind)` are families that
+do something else than these; all others are in `tiny_families`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from textunlearn.recipe import ModelSpec
 from textunlearn.vlm.load import Vlm, load, wrap
@@ -191,22 +190,52 @@ def llm(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-SCALED = {
+_MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 16}
+SCALED: dict[str, dict[str, Any]] = {
     "granite": {"logits_scaling": 8.0},
     "cohere": {"logit_scale": 0.0625},
     "gemma2": {"final_logit_softcapping": 3.0, "head_dim": 8, "query_pre_attn_scalar": 8},
     "hyperclovax": {"logits_scaling": 0.25},
+    "falcon_h1": {"lm_head_multiplier": 4.0, **_MAMBA},
+    "recurrent_gemma": {"logits_soft_cap": 0.01, "lru_width": HIDDEN, "block_types": ("recurrent", "attention")},
+    "inkling2_text": {
+        "final_logit_softcapping": 0.5,
+        "head_dim": 8,
+        "layer_types": ["hybrid"] * 2,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "unpadded_vocab_size": 400,
+    },
 }
 """Language models that change the logits after the head."""
+MIXING = {
+    "falcon_h1": SCALED["falcon_h1"],
+    "recurrent_gemma": SCALED["recurrent_gemma"],
+    "lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+    "qwen3_next": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "head_dim": 8,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    },
+}
+"""Language models that carry something from token to token past any attention mask."""
 
 
 def scaled(kind: str, seed: int = 0) -> Vlm:
-    """A language model of `SCALED`."""
+    """A language model of `SCALED` or `MIXING`."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     tokens = tokenizer()
-    config = AutoConfig.for_model(kind, **_text_options(len(tokens)), **SCALED[kind])
+    config = AutoConfig.for_model(kind, **_text_options(len(tokens)) | (SCALED | MIXING)[kind])
     torch.manual_seed(seed)
     return wrap(AutoModelForCausalLM.from_config(config).eval().requires_grad_(False), tokens, kind)
 
@@ -274,71 +303,6 @@ def gemma3(folder: Path, seed: int = 0) -> Path:
         chat_template=tokens.chat_template,
     ).save_pretrained(folder)
     return folder
-
-
-def qwen2_vl(seed: int = 0) -> Vlm:
-    """Qwen2-VL (slots by the picture's size); in memory, for its video processor needs torchvision and is left out."""
-    import torch
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    tokens = _with_tokens(names, "<|vision_start|><|image_pad|><|vision_end|>")
-    start, end, image, video = tokens.convert_tokens_to_ids(names)
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
-    config = Qwen2VLConfig(
-        text_config=_text_options(len(tokens)) | {"rope_parameters": rope},
-        vision_config={"depth": 1, "embed_dim": 16, "hidden_size": HIDDEN, "num_heads": 2, "mlp_ratio": 2},
-        image_token_id=image,
-        video_token_id=video,
-        vision_start_token_id=start,
-        vision_end_token_id=end,
-    )
-    torch.manual_seed(seed)
-    model = Qwen2VLForConditionalGeneration(config).eval().requires_grad_(False)
-    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, 2
-    with patch.object(Qwen2VLProcessor, "check_argument_for_proper_class", lambda *_, **__: None):
-        processor = Qwen2VLProcessor(
-            image_processor=Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=112 * 112),
-            tokenizer=tokens,
-            video_processor=None,
-            chat_template=tokens.chat_template,
-        )
-    return wrap(model, processor, "qwen2_vl")
-
-
-def idefics3(seed: int = 0) -> Vlm:
-    """Idefics3, SmolVLM's elder (a grid of tiles for each picture, pixels with a place for each picture of a row); in memory."""
-    import torch
-    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
-    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
-
-    tiles = [f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)]
-    tokens = _with_tokens(["<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *tiles], "<image>\n")
-    config = Idefics3Config(
-        text_config=_text_options(len(tokens)) | {"model_type": "llama"},
-        vision_config={
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 32,
-            "patch_size": 8,
-        },
-        scale_factor=2,
-        image_token_id=tokens.convert_tokens_to_ids("<image>"),
-        tie_word_embeddings=False,
-    )
-    torch.manual_seed(seed)
-    model = Idefics3ForConditionalGeneration(config).eval().requires_grad_(False)
-    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, 2
-    processor = Idefics3Processor(
-        image_processor=Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
-        tokenizer=tokens,
-        image_seq_len=4,
-        chat_template=tokens.chat_template,
-    )
-    return wrap(model, processor, "idefics3")
 
 
 def loaded(folder: Path) -> Vlm:

@@ -38,10 +38,11 @@ EXTRAS = {
     "judgezoo": "judgezoo's judges",
     "endpoint": "models behind an OpenAI-compatible endpoint",
     "inspect": "models, suites and judges in Inspect",
+    "smolvlm": "SmolVLM2",
     "tracking": "training curves in TensorBoard",
 }
 """What each extra is for, to a reader; which there are, and what they bring, the installed package says itself."""
-_NOT_FOR_USERS = {"dev"}
+_NOT_FOR_USERS = {"audit", "dev"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,8 @@ def _machine() -> Iterator[Finding]:
     gpus = about.get("gpus", [])
     yield Finding("machine", "GPUs", "ok", ", ".join(gpus) or "none that PyTorch can use; everything works without one")
     if len(gpus) > 1:
-        said = "a run uses one GPU, and asks which"
-        yield Finding("machine", "several GPUs", "note", said, "CUDA_VISIBLE_DEVICES=0 textunlearn …")
+        said = f"a run uses one of them, or all: --processes {len(gpus)}"
+        yield Finding("machine", "several GPUs", "ok", said)
     device, dtype, why = precision()
     yield Finding("machine", "precision", "ok", f"{dtype} on {device}, because {why}")
 

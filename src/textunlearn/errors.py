@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+LONGEST = 2000
+"""Characters of a message, at most: what is quoted in it may come from a file of any size."""
+
 
 class UserError(Exception):
-    """Something the user can mend: what is wrong, where, and what to do, in one sentence."""
+    """Something the user can mend: what is wrong, where, and what to do, in one sentence.
+
+    File names, keys and libraries' words go into messages; `one_line` keeps them from breaking the line or steering the terminal.
+    """
+
+    def __init__(self, sentence: object) -> None:
+        super().__init__(one_line(str(sentence)))
+
+
+def one_line(text: str) -> str:
+    """``text`` in one line of printable characters, others as escapes (``\\x1b``); its middle is left out where it is too long."""
+    if len(text) > 4 * LONGEST:  # before it is looked at letter by letter
+        text = text[: 2 * LONGEST] + " … " + text[-2 * LONGEST :]
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    if len(line) <= LONGEST:
+        return line
+    return f"{line[: LONGEST * 2 // 3].rstrip()} … {line[-LONGEST // 4 :].lstrip()}"

@@ -58,27 +58,46 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+class Stored(dict[str, Any]):
+    """What a JSON file of ours holds. A key that it lacks is a file that somebody changed, and no fault of the program."""
+
+    def __init__(self, path: Path, data: dict[str, Any]) -> None:
+        super().__init__(data)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.path} lacks {key!r}, with which it was written; {AGAIN}")
+
+
+AGAIN = "put back the file as it was, or make it again in another folder"
+
+
 def read_json(path: Path) -> Any:
+    """The object that a JSON file holds. UserError where it is missing, not JSON, or no object."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+        raise UserError(f"{path} does not exist; {AGAIN}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON
+        raise UserError(f"{path} is not valid JSON: {error}; {AGAIN}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} does not hold a JSON object; {AGAIN}")
+    return Stored(path, data)
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """What a YAML file holds; UserError where it is missing (then it is called ``what``) or not YAML."""
-    import yaml
+    """What a YAML file holds; UserError where it is missing (then it is called ``what``) or not YAML (`plain_yaml`)."""
+    from textunlearn import plain_yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"there is no {what} {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"there is no {what} {path}; check its name") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as text: {error.strerror}; name a YAML file") from None
+    except ValueError as error:  # not UTF-8, or a NUL in the name
+        raise UserError(f"{path} cannot be read as text: {error}; save it as UTF-8") from None
+    return plain_yaml.parse(text, str(path))
 
 
 def write_records(path: Path, records: Iterable[Any]) -> None:
@@ -95,7 +114,7 @@ def read_records(path: Path, cls: type[R]) -> list[R]:
         if line:
             try:
                 out.append(from_json(cls, line.decode()))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise UserError(
                     f"{path} line {number} is not a {cls.__name__} record: {error}; delete that line"
                 ) from None

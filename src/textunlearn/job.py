@@ -6,16 +6,18 @@ Each step looks for its own result in the run folder first, so a run that was cu
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from textunlearn import processes
 from textunlearn.errors import UserError
 from textunlearn.evaluation.run import EvaluationRun
 from textunlearn.files import read_json, write_json, write_records, write_text
 from textunlearn.progress import bar
-from textunlearn.recipe import ModelSpec, Recipe
+from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Case, Kind, Prompt
 
 BEFORE, AFTER = "before", "after"
@@ -26,6 +28,14 @@ class Job(EvaluationRun[Recipe]):
     """One run in one folder: see `EvaluationRun`."""
 
     models = (BEFORE, AFTER)
+
+    def __init__(
+        self, folder: Path, recipe: Recipe, console: Console, processes: int = 1, sharded: bool = False
+    ) -> None:
+        """``processes``: how many train together on this machine, one a GPU (a launcher's own number wins); ``sharded``: the language
+        model is split over them. Neither is part of the run: it may go on with others."""
+        super().__init__(folder, recipe, console)
+        self.processes, self.sharded = processes, sharded
 
     # -- the whole job --------------------------------------------------------------------------------------------
 
@@ -46,13 +56,13 @@ class Job(EvaluationRun[Recipe]):
         from textunlearn.environment import describe
         from textunlearn.evaluation.suites import case_set_hash
         from textunlearn.training import tracking
-        from textunlearn.vlm.load import check
+        from textunlearn.vlm.load import check, choose
 
         data, spec = self.recipe.data, self.recipe.training
-        _require_one_process(self.recipe.model)
         tracking.chosen(spec.report_to)  # one that is missing is said now
         self.fetch_for_judge()
         images = check(self.recipe.model)
+        processes.require_devices(choose(self.recipe.model)[0], self.processes)
         limits = {  # no more than the steps will see: each prompt costs an answer
             "harmful": min(data.max_harmful, spec.steps * spec.harmful_rows),
             "lookalike": min(data.max_lookalike, max(1, spec.steps * spec.lookalike_rows)),
@@ -150,13 +160,23 @@ class Job(EvaluationRun[Recipe]):
 
     def train(self) -> None:
         """Unlearn; the best adapter by validation ends in ``adapter/`` and is merged into the model in memory."""
+        from textunlearn.training import worker
         from textunlearn.training.unlearn import BEFORE_TRAINING, unlearn
         from textunlearn.vlm.load import merge_adapter, wrap
 
-        done, vlm = self.folder / "trained.json", self.vlm
+        done = self.folder / "trained.json"
+        if processes.world() > 1:  # a launcher started the others, which wait
+            self._vlm = None
+            with self.costs.step("train"):
+                worker.train(self.folder, self.recipe, self.sharded)
+            processes.leave()
         if not done.exists():
             with self.costs.step("train") as cost:
-                result = unlearn(
+                if self.processes > 1:
+                    self._vlm = None  # its memory is theirs now
+                    processes.start(self.processes, worker.work, str(self.folder), self.sharded)
+                vlm = self.vlm
+                result = unlearn(  # after training together: takes the best adapter, there are no steps left
                     vlm,
                     self.recipe,
                     self.folder,
@@ -173,25 +193,10 @@ class Job(EvaluationRun[Recipe]):
             self.folder / "checkpoints", ignore_errors=True
         )  # only now: a full disk must not cost the training
         # From its files also when it was trained just now: what is evaluated is what `chat` and `export` load.
+        vlm = self.vlm
         model = merge_adapter(vlm.base, str(self.folder / "adapter"))
         self._vlm = wrap(model.eval().requires_grad_(False), vlm.processor, vlm.name)
 
     def more_metrics(self) -> dict[str, Any]:
         trained = self.folder / "trained.json"
         return {"guard": read_json(trained)["guard"] if trained.exists() else []}
-
-
-def _require_one_process(model: ModelSpec) -> None:
-    """Said before any work is done: training runs on one device."""
-    import torch
-
-    from textunlearn.vlm.load import choose
-
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            "textunlearn runs as one process; start it without a launcher such as torchrun or accelerate launch"
-        )
-    if choose(model)[0].startswith("cuda") and torch.cuda.device_count() > 1:
-        raise UserError(
-            "several GPUs are visible and training uses one; choose it, for instance by CUDA_VISIBLE_DEVICES=0"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,10 +16,11 @@ from textunlearn.evaluation.suites import Suite
 from textunlearn.files import read_yaml
 from textunlearn.judges import DEFAULT
 from textunlearn.registry import choices
+from textunlearn.settings import sentence
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSpec(Part):
@@ -232,7 +233,7 @@ class EvaluationSpec(Part):
         False, description="fine-tune the result a little and attack it again; look at the first token's ranks"
     )
     max_new_tokens: int = Field(32, ge=1)
-    batch_size: int | Literal["auto"] = Field(
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
         description="cases at once; auto: found as it goes, doubled while memory has room, halved where it had not",
     )
@@ -379,19 +380,3 @@ def check_evaluation(spec: EvaluationSpec, where: str) -> list[Suite]:
         return chosen(spec.suites)
     except UserError as error:
         raise UserError(f"{where}: evaluation.suites: {error}") from None
-
-
-def sentence(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first thing that is wrong with settings whose top level is ``root``, and how to mend it."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        parent: Any = root
-        for part in first["loc"][:-1]:
-            fields = getattr(parent, "model_fields", None)
-            members = get_args(parent)[-1:]  # of a list or dict of settings
-            found = [fields[part].annotation] if fields and part in fields else members
-            parent = found[0] if found else None
-        known = ", ".join(field.alias or name for name, field in getattr(parent, "model_fields", {}).items())
-        return f"there is no key {where!r}; known here: {known or 'see the documentation'}"
-    return f"{where or 'recipe'}: {first['msg']} (got {first.get('input')!r})"

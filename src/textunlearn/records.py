@@ -10,7 +10,10 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 R = TypeVar("R")
 
@@ -32,6 +35,10 @@ HEADLINE: dict[Kind, Label] = {"harmful": "unsafe", "lookalike": "refusal", "ord
 """What must be low on requests of a kind: unsafe answers to harmful ones, refusals of harmless ones."""
 
 
+_EXACT: dict[str, Any] = {"extra": "forbid", "strict": True}
+"""How pydantic checks records that are read: no number for a text, no field that there is not."""
+
+
 def digest(*parts: object, length: int = 16) -> str:
     """Hex SHA-256 over the JSON of ``parts``: the same on every machine."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:length]
@@ -41,6 +48,7 @@ def digest(*parts: object, length: int = 16) -> str:
 class Prompt:
     """One request as its source has it."""
 
+    __pydantic_config__ = _EXACT
     text: str
     kind: Kind
     source: str
@@ -71,6 +79,7 @@ class Prompt:
 class Case:
     """What the model sees: one prompt under one attack."""
 
+    __pydantic_config__ = _EXACT
     suite: str
     attack: str
     prompt: Prompt
@@ -98,6 +107,7 @@ class Case:
 class Answer:
     """What a model said to a case."""
 
+    __pydantic_config__ = _EXACT
     case: str
     text: str
     tokens: int
@@ -109,6 +119,7 @@ class Answer:
 class Verdict:
     """What a judge says of an answer."""
 
+    __pydantic_config__ = _EXACT
     case: str
     judge: str
     label: Label
@@ -119,6 +130,7 @@ class Verdict:
 class Question:
     """One question of a benchmark: what is right is known, so no judge is needed."""
 
+    __pydantic_config__ = _EXACT
     text: str
     source: str
     choices: tuple[str, ...] = ()
@@ -148,6 +160,7 @@ class Question:
 class Likelihoods:
     """Log-likelihood (natural, summed over its tokens) of each choice of a question, in the order of the choices."""
 
+    __pydantic_config__ = _EXACT
     question: str
     values: tuple[float, ...]
 
@@ -156,6 +169,7 @@ class Likelihoods:
 class Score:
     """How well a question was answered: from 0 to 1 in each measure of its form (`evaluation.forms`), the main one first."""
 
+    __pydantic_config__ = _EXACT
     question: str
     values: tuple[float, ...]
 
@@ -166,21 +180,32 @@ def to_json(record: Any) -> str:
 
 
 def from_json(cls: type[R], line: str) -> R:
-    """Inverse of :func:`to_json`; ValueError or TypeError on a line of another shape. Cases written when each had one picture or
-    none can be read too."""
-    data = json.loads(line)
+    """Inverse of :func:`to_json`; ValueError, in one line, for anything else: every field's type is checked. Cases written when each
+    had one picture or none can be read too."""
+    from pydantic import ValidationError
+
     if cls is Case:
-        data["prompt"] = Prompt(**data["prompt"])
-        for one, several in (("image", "images"), ("image_sha256", "images_sha256")):
-            if one in data:  # as it was when a case had one picture or none
-                data[several] = list(filter(None, [data.pop(one)]))
-            if not isinstance(data.setdefault(several, []), list):
-                raise TypeError(f"{several} is not a list")
-            data[several] = tuple(data[several])
-    elif cls in _WITH_TUPLES and isinstance(data, dict):
-        data = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return cls(**data)
+        data = json.loads(line)
+        if isinstance(data, dict):
+            for one, several in (("image", "images"), ("image_sha256", "images_sha256")):
+                if one in data:
+                    data[several] = list(filter(None, [data.pop(one)]))
+        line = json.dumps(data)
+    try:
+        record: R = _reader(cls).validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    return record
 
 
-_WITH_TUPLES: tuple[type, ...] = (Question, Likelihoods, Score)
-"""Records whose lists in JSON are tuples here."""
+_READERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _reader(cls: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    if cls not in _READERS:
+        _READERS[cls] = TypeAdapter(cls)
+    return _READERS[cls]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from textunlearn.errors import UserError
+from textunlearn.errors import UserError, one_line
 
 DONE, FAULT, USER, LIMIT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 ERROR = "✗ "
@@ -140,6 +140,6 @@ def say(sentence: str, code: int) -> int:
     mark = "■ " if code in {INTERRUPTED, TERMINATED} else ERROR
     console = Console(stderr=True)
     console.print(
-        Text(mark if console.encoding.startswith("utf") else "", style="red") + Text(sentence), soft_wrap=True
+        Text(mark if console.encoding.startswith("utf") else "", style="red") + Text(one_line(sentence)), soft_wrap=True
     )
     return code

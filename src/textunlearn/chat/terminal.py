@@ -51,9 +51,8 @@ class Conversation:
         self.messages, self.images = [], []
 
     def _content(self, text: str) -> Any:
-        if self.vlm.image_token_id is None:
-            return text
-        return [{"type": "text", "text": self.vlm.without_image_token(text)}]
+        words = self.vlm.as_words(text)
+        return words if self.vlm.image_token_id is None else [{"type": "text", "text": words}]
 
     def _turn(self, text: str, image: Path | None) -> dict[str, Any]:
         if image is None:
@@ -67,12 +66,13 @@ class Conversation:
         import torch
 
         vlm = self.vlm
-        rendered = vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        rendered = vlm.render(messages)
         if images:
-            batch = dict(vlm.processor(images=images, text=[rendered], return_tensors="pt"))
+            row, given = vlm.with_images(rendered, images)
         else:
-            ids = torch.tensor([vlm.encode(rendered)])
-            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            row, given = vlm.encode(rendered), {}
+        ids = torch.tensor([row])
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **given}
         config = vlm.base.config
         limit = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
         if limit is not None and batch["input_ids"].shape[1] + self.answer_tokens > limit:
@@ -135,11 +135,18 @@ def chat(talk: Conversation, console: Console, image: Path | None = None) -> Non
             talk.forget()
             waiting = image
         elif command == "/image":
-            waiting = Path(rest.strip()).expanduser()
+            waiting = _home(rest.strip())
         elif command.startswith("/") and command[1:].isalpha():
             console.print(HELP, style="dim", markup=False, highlight=False)
         elif line or waiting is not None:
             waiting = _exchange(talk, console, line, waiting)
+
+
+def _home(file: str) -> Path:
+    try:
+        return Path(file).expanduser()
+    except RuntimeError:  # ~ of a user that there is not
+        return Path(file)
 
 
 def _exchange(talk: Conversation, console: Console, line: str, image: Path | None) -> Path | None:

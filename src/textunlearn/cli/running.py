@@ -15,8 +15,10 @@ from textunlearn.cli.shared import (
     Model,
     Order,
     Out,
+    Processes,
     RecipeName,
     Seed,
+    Shard,
     Steps,
     app,
     console_of,
@@ -43,7 +45,7 @@ def quickstart(
     """
     from textunlearn import recipes
 
-    whole_job(recipes.read(recipes.DEFAULT, seed=seed or None, evaluation__limit=limit), out, as_json)
+    whole_job(recipes.read(recipes.DEFAULT, seed=seed or None, evaluation__limit=limit), out, as_json=as_json)
 
 
 @app.command(
@@ -62,10 +64,12 @@ def run(
     seed: Seed = None,
     steps: Steps = None,
     changes: Changes = None,
+    processes: Processes = 1,
+    shard: Shard = False,
     as_json: Json = False,
 ) -> None:
     """From a model's name to an aligned model and its report. Without a recipe: quickstart's, on the model you name."""
-    whole_job(recipe_of(recipe, model, seed, steps, changes), out, as_json)
+    whole_job(recipe_of(recipe, model, seed, steps, changes), out, processes, shard, as_json)
 
 
 @app.command(
@@ -136,10 +140,12 @@ def unlearn(
     seed: Seed = None,
     steps: Steps = None,
     changes: Changes = None,
+    processes: Processes = 1,
+    shard: Shard = False,
 ) -> None:
     """Only train: read the data, sample the model's own answers, unlearn. `evaluate` comes next."""
     console = console_of()
-    job = job_of(recipe_of(recipe, model, seed, steps, changes), out, console)
+    job = job_of(recipe_of(recipe, model, seed, steps, changes), out, console, processes, shard)
     job.prepare()
     job.sample()
     job.train()

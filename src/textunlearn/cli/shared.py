@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textunlearn.cli import complete
+from textunlearn.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,6 +87,13 @@ Changes = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on stdout, nothing else")]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="processes that train together on this machine, one a GPU; `accelerate launch` works too"),
+]
+Shard = Annotated[
+    bool, typer.Option("--shard", help="split the model over the processes (FSDP2), for one that no single GPU holds")
+]
 
 
 def examples(*lines: str) -> str:
@@ -104,18 +112,29 @@ def recipe_of(
     return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
 
 
-def whole_job(recipe: Recipe, out: Path | None, as_json: bool = False) -> None:
+def whole_job(recipe: Recipe, out: Path | None, processes: int = 1, shard: bool = False, as_json: bool = False) -> None:
     console = console_of(as_json)
-    job = job_of(recipe, out, console)
+    job = job_of(recipe, out, console, processes, shard)
     report = job.run()
     show(job.folder, report, console, as_json)
 
 
-def job_of(recipe: Recipe, out: Path | None, console: Console) -> Job:
+def job_of(recipe: Recipe, out: Path | None, console: Console, processes: int = 1, shard: bool = False) -> Job:
+    """The run. Of several processes that a launcher started, only the first one gets it; the others train along, and end."""
+    from textunlearn import processes as group
     from textunlearn.job import Job
 
     name = recipe.name if recipe.seed == 0 else f"{recipe.name}-seed{recipe.seed}"
-    return Job(out or Path("runs") / name, recipe, console)
+    folder, shard = out or Path("runs") / name, group.launched_to_shard() or shard
+    if shard and processes == group.world() == 1:
+        raise UserError("--shard splits the model over several processes, and there is one; add --processes")
+    if not group.first():
+        from textunlearn.training import worker
+
+        worker.train(folder, recipe, shard)
+        group.leave()
+        raise typer.Exit
+    return Job(folder, recipe, console, processes, shard)
 
 
 def show(folder: Path, report: Path, console: Console, as_json: bool = False) -> None:

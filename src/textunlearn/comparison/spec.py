@@ -11,7 +11,8 @@ from pydantic import Field, StringConstraints, ValidationError
 from textunlearn import recipes
 from textunlearn.errors import UserError
 from textunlearn.files import read_yaml
-from textunlearn.recipe import Part, Recipe, sentence
+from textunlearn.recipe import Part, Recipe
+from textunlearn.settings import sentence
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 

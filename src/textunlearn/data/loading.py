@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from textunlearn.data.filters import Kept, drop_minors, sample
 from textunlearn.data.forms import classify_form
 from textunlearn.data.places import PlaceSpec
-from textunlearn.data.rows import Row, read_rows
+from textunlearn.data.rows import Row, read_rows, require_readable, unit
 from textunlearn.data.sources import MINORS, read_source, source_info
 from textunlearn.errors import UserError
 from textunlearn.records import Kind, Prompt
@@ -50,7 +50,9 @@ class SourceSpec(BaseModel):
         if self.source is not None:
             extra = self.model_fields_set & {"split", "column", "answer_column", "category_column", "kind"}
             if extra:
-                raise ValueError(f"{', '.join(sorted(extra))} cannot be set for the named source {self.source!r}")
+                raise ValueError(
+                    f"{', '.join(sorted(extra))} cannot be set for the named source {self.source!r}, which knows its own; leave it out"
+                )
         elif self.kind is None:
             raise ValueError(f"say which kind of prompts {self.title} holds: harmful, lookalike or ordinary")
         return self
@@ -97,7 +99,7 @@ def load_counted(spec: SourceSpec | str, places: Mapping[str, PlaceSpec] | None 
 
 def _own(spec: SourceSpec) -> list[Prompt]:
     if spec.file is not None:
-        return _prompts(spec, read_rows(spec.file), str(spec.file), "line")
+        return _prompts(spec, read_rows(spec.file), str(spec.file), unit(spec.file))
     return _prompts(spec, _hub_rows(spec), f"the hub data set {spec.hub}", "row")
 
 
@@ -124,7 +126,10 @@ def _cell(row: Row, column: str, where: str, unit: str) -> str:
         raise UserError(f"{where} {unit} {row.line} has no column {column!r}; the columns there are: {names}")
     value = row.values[column]
     if not isinstance(value, str):
-        raise UserError(f"{where} {unit} {row.line}: column {column!r} holds {type(value).__name__}, not text")
+        raise UserError(
+            f"{where} {unit} {row.line}: column {column!r} holds {type(value).__name__}, not text; put it in quotes or name another column"
+        )
+    require_readable(value, f"{where} {unit} {row.line}: column {column!r}")
     return value.strip()
 
 

@@ -6,17 +6,20 @@ they name, and turns whatever is wrong into one sentence with file and line.
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from textunlearn.data.rows import Row, iter_rows, read_document, unit
+from textunlearn.data.rows import Row, iter_rows, read_document, require_readable, unit
 from textunlearn.errors import UserError
 from textunlearn.files import cache_dir
 from textunlearn.records import digest
@@ -64,10 +67,21 @@ class Entry:
         """Text without surrounding white space; "" where the cell is empty. UserError for no such column or no text."""
         value = self.value(column)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
+            value = "" if value != value else str(value)  # pandas writes an empty cell as NaN
         if value is not None and not isinstance(value, str):
-            raise UserError(f"{self.where}: column {column!r} holds {type(value).__name__}, not text")
+            raise UserError(
+                f"{self.where}: column {column!r} holds {type(value).__name__}, not text; correct it, or name another column"
+            )
+        require_readable(value or "", f"{self.where}: column {column!r}")
         return (value or "").strip()
+
+    def picture(self, column: str) -> bytes | None:
+        """The bytes of a picture as the hub's Parquet files hold it; None where the cell is empty. UserError for anything else."""
+        value = self.value(column)
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if data is not None and not isinstance(data, bytes):
+            raise UserError(f"{self.where}: column {column!r} holds no picture; get the file again")
+        return data
 
     def get(self, column: str) -> str:
         """The text of a column that need not be there; "" without it."""
@@ -159,6 +173,32 @@ class Place:
         return sorted(path for path in self.folder.glob(pattern) if path.is_dir())
 
 
+RATIO, MEMBERS = 200, 2_000_000
+"""How many times its own size an archive may unpack to (above `SMALL` bytes), and into how many files: pictures are packed already."""
+SMALL = 1 << 30
+
+
+def _require_room(archive: Path, sizes: Iterable[int], folder: Path) -> None:
+    """UserError for an archive that would fill the disk: what it says is the most that is ever unpacked of it."""
+    total = 0
+    most = max(SMALL, RATIO * archive.stat().st_size)
+    for number, size in enumerate(sizes):
+        total += size
+        if total > most or number >= MEMBERS:
+            raise UserError(
+                f"{archive} would unpack to more than {most:,} bytes or {MEMBERS:,} files, which no data set does; get it again"
+            )
+    if total > shutil.disk_usage(folder).free:
+        raise UserError(
+            f"{archive} needs {total:,} bytes, more than the disk of {folder.parent.parent} has free; free some space or set "
+            "TEXTUNLEARN_CACHE to a folder on another disk"
+        )
+
+
+UNPACKING = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError)
+"""What a damaged archive raises. RuntimeError: a password, or a way of packing that Python does not know."""
+
+
 def unpacked(archive: Path) -> Path:
     """The folder of the cache that holds what is in a .zip or .tar archive; unpacked on the first call.
 
@@ -174,12 +214,14 @@ def unpacked(archive: Path) -> Path:
         try:
             if zipfile.is_zipfile(archive):
                 with zipfile.ZipFile(archive) as packed:
+                    _require_room(archive, (member.file_size for member in packed.infolist()), target)
                     packed.extractall(target)  # drops drive letters and ".." itself
             else:
                 with tarfile.open(archive) as bundle:
+                    _require_room(archive, (member.size for member in bundle), target)
                     bundle.extractall(target, filter="data")  # refuses what would leave the folder
-        except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
-            raise UserError(f"{archive} cannot be unpacked: {error}") from None
+        except UNPACKING as error:
+            raise UserError(f"{archive} cannot be unpacked: {error or type(error).__name__}; get it again") from None
         try:
             target.rename(folder)
         except OSError:  # another process was faster

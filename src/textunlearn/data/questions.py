@@ -20,6 +20,7 @@ from textunlearn.data.sources import (
     Source,
     SourceInfo,
     place_for,
+    published,
     register,
     sift,
     stored,
@@ -119,7 +120,8 @@ class QuestionSet:
         found = self._place(place)
         hashes: dict[Path, str] = {}
         pictured = self.source.info.pictures > 0
-        read, cut = sift(self.loader(found), lambda a: _unfit(a, pictured), lambda a: self._question(a, hashes))
+        items = published(self.loader(found), self.name, found)
+        read, cut = sift(items, lambda a: _unfit(a, pictured), lambda a: self._question(a, hashes))
         if not read:
             why = f"; all {sum(cut.values())} of it were left out ({', '.join(cut)})" if cut else ""
             raise UserError(
@@ -135,7 +137,9 @@ class QuestionSet:
         """Answered questions to show as examples, in the publisher's order. UserError where the set has none."""
         if self.examples is None:
             raise UserError(f"{self.name} has no examples apart from its test; leave its shots out")
-        return [self._question(asked, {}) for asked in self.examples(self._place(place)) if isinstance(asked, Asked)]
+        found = self._place(place)
+        read = published(self.examples(found), self.name, found)
+        return [self._question(asked, {}) for asked in read if isinstance(asked, Asked)]
 
     def _place(self, named: PlaceSpec | None) -> Place:
         if isinstance(named, Mapped):

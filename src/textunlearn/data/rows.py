@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,18 @@ class Row:
 
     line: int
     values: dict[str, Any]
+
+
+LONGEST = 1_000_000
+"""Characters of a text that is used: four times the longest that any model holds."""
+
+
+def require_readable(text: str, where: str) -> None:
+    """UserError for a text that no model could be shown: the wrong column, or a whole book in one cell."""
+    if len(text) > LONGEST:
+        raise UserError(
+            f"{where} holds {len(text):,} characters, more than any model takes ({LONGEST:,}); cut it, or name another column"
+        )
 
 
 KEY = "_key"
@@ -60,19 +73,51 @@ def iter_rows(path: Path) -> Iterator[Row]:
 
 def read_document(path: Path) -> Any:
     """What a JSON file in UTF-8 holds, whatever its shape. UserError if it is missing or not JSON."""
+    return _parsed(_text(path), str(path))
+
+
+def _parsed(text: str, where: str) -> Any:
+    """What JSON says. UserError where it is none, a key stands twice in an object, or a text holds half of a character."""
     try:
-        return json.loads(_text(path))
+        found = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+        said = "lists inside lists without end" if isinstance(error, RecursionError) else error
+        raise UserError(f"{where} is not valid JSON: {said}; correct it there") from None
+    if _MAYBE_HALF.search(text):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{where} holds half of a character (\\ud800 to \\udfff); cut the text elsewhere") from None
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two equal keys Python keeps the last, without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+_MAYBE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON names half of a pair that stands for one character: alone it is no text, and no file can hold it."""
 
 
 def _text(path: Path) -> str:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or device could be read for ever
+            raise UserError(f"cannot read the data file {path}: it is a folder, a pipe or a device; name a file")
         raw = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"the data file {path} does not exist; check its name") from None
     except OSError as error:
-        raise UserError(f"cannot read the data file {path}: {error.strerror}") from None
+        raise UserError(f"cannot read the data file {path}: {error.strerror}; check its name and permissions") from None
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"cannot read the data file {path}: {error}; correct its name") from None
+    if raw.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise UserError(f"{path} is UTF-32 text; save it as UTF-8")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is UTF-16 text; save it as UTF-8")
     if b"\0" in raw:
@@ -86,11 +131,12 @@ def _text(path: Path) -> str:
 
 
 def _csv(path: Path, text: str) -> Iterator[Row]:
+    csv.field_size_limit(CELL)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if len(set(header)) < len(header):
-            raise UserError(f"{path} line 1 names a column twice: {', '.join(header)}")
+            raise UserError(f"{path} line 1 names a column twice: {', '.join(header)}; rename or delete one")
         for cells in reader:
             if not cells:
                 continue
@@ -101,27 +147,22 @@ def _csv(path: Path, text: str) -> Iterator[Row]:
                 )
             yield Row(reader.line_num, dict(zip(header, cells, strict=True)))
     except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num} is not valid CSV: {error}") from None
+        raise UserError(
+            f"{path} line {reader.line_num} is not valid CSV: {error}; a text that holds quotes stands in quotes itself, with each doubled"
+        ) from None
 
 
-_HALF = re.compile("[\ud800-\udfff]")
-"""Half of a pair that stands for one character: JSON can name it, no file can hold it."""
+CELL = 1 << 30
+"""Characters of a cell, at most. Python's own limit, 131072, would refuse columns that nobody asks for."""
 
 
 def _jsonl(path: Path, text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} line {number} is not valid JSON: {error}") from None
+        values = _parsed(line, f"{path} line {number}")
         if not isinstance(values, dict):
-            raise UserError(f'{path} line {number} is not a JSON object such as {{"prompt": "..."}}')
-        if any(isinstance(value, str) and _HALF.search(value) for value in values.values()):
-            raise UserError(
-                f"{path} line {number} holds half of a character (\\ud800 to \\udfff); cut the text elsewhere"
-            )
+            raise UserError(f'{path} line {number} is not a JSON object; write one a line, such as {{"prompt": "..."}}')
         yield Row(number, values)
 
 
@@ -132,17 +173,14 @@ def _txt(path: Path, text: str) -> Iterator[Row]:
 
 
 def _json(path: Path, text: str) -> Iterator[Row]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+    found = _parsed(text, str(path))
     entries = (
         [{KEY: key, **value} if isinstance(value, dict) else value for key, value in found.items()]
         if isinstance(found, dict)
         else found
     )
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{path} is neither a list of objects nor an object of objects, so it has no rows")
+        raise UserError(f"{path} is neither a list of objects nor an object of objects, so it has no rows; give one")
     for number, values in enumerate(entries, start=1):
         yield Row(number, values)
 
@@ -156,6 +194,9 @@ def _parquet(path: Path) -> Iterator[Row]:
         ) from None
     try:
         with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise UserError(f"{path} names a column twice: {', '.join(names)}; rename or delete one")
             number = 0
             for batch in file.iter_batches(batch_size=256):  # pictures may be inside: never the whole file at once
                 for values in batch.to_pylist():
@@ -163,8 +204,9 @@ def _parquet(path: Path) -> Iterator[Row]:
                     yield Row(number, values)
     except FileNotFoundError:
         raise UserError(f"the data file {path} does not exist; check its name") from None
-    except (OSError, ArrowException) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, ArrowException) as error:  # ValueError: bytes that are no text where text should be
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{path} cannot be read as Parquet: {said}; get the file again") from None
 
 
 _READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {

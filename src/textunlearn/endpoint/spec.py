@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from textunlearn.errors import UserError
-from textunlearn.recipe import Part, sentence
+from textunlearn.recipe import Part
 from textunlearn.records import digest
+from textunlearn.settings import sentence
 
 OURS = frozenset({"model", "messages", "stream", "n", "temperature", "max_tokens", "max_completion_tokens"})
 """Body fields that are set by other means than ``extra``."""

@@ -22,6 +22,7 @@ from textunlearn.records import Answer, Case
 from textunlearn.vlm.image_features import ImageFeatures
 from textunlearn.vlm.image_features import cached as image_features
 from textunlearn.vlm.load import Vlm
+from textunlearn.vlm.model import per_token
 
 TOKEN_TYPES = ("mm_token_type_ids", "token_type_ids")
 """What processors (Qwen2-VL's, Gemma 3's) say of each token: 1 for an image's."""
@@ -42,6 +43,11 @@ class Request:
     pixels: tuple[str, ...] = ()
     beside: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def per_token(self) -> dict[str, Any]:
+        """What of ``beside`` has an entry for each token: token types, Mllama's cross-attention mask."""
+        return {k: v for k, v in self.beside.items() if per_token(v, len(self.ids))}
+
 
 def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     """Token ids of each case in the model's chat template. ``folder``: what the cases' image paths are relative to.
@@ -52,7 +58,9 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     out = []
     for case in cases:
         rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
-        out.append(request_of(vlm, rendered, [folder / image for image in case.images], case.prefill))
+        request = request_of(vlm, rendered, [folder / image for image in case.images], case.prefill)
+        vlm.require_fits(len(request.ids), f"the request {case.prompt.text[:40]!r} … of {case.suite}")
+        out.append(request)
     return out
 
 
@@ -65,7 +73,20 @@ def request_of(vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: st
         return Request(tuple(vlm.encode(rendered)), (), prefill)
     # Image tokens must be as many as the processor makes for these very images.
     pictures = [open_picture(image) for image in images]
-    ids, given = vlm.with_images(rendered, pictures)
+    try:
+        ids, given = vlm.with_images(rendered, pictures)
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:  # how processors refuse differs
+        said = " ".join(str(error).split())[:200]
+        sizes = ", ".join(f"{path} ({p.width} x {p.height})" for path, p in zip(images, pictures, strict=True))
+        raise UserError(
+            f"{vlm.name} cannot be shown {sizes}: {said}; give the picture another shape, or leave it out"
+        ) from error
     beside = {k: v for k, v in given.items() if not k.startswith("pixel_")}
     whole = all(hasattr(v, "is_floating_point") for v in beside.values())  # tensors; else they are asked for again
     hashes = tuple(map(pixel_hash, pictures)) if whole else ()
@@ -152,20 +173,28 @@ def run(
     """
     import torch
 
+    from textunlearn.vlm.roomy_cache import only_attends
+
     pad = vlm.tokenizer.pad_token_id
-    shared = _shared(asked, vlm.image_token_id, apart)
+    may_share = only_attends(vlm.base.config) and all(_goes_on(vlm, r) for r in asked)
+    shared = _shared(asked, vlm.image_token_id, apart) if may_share else 0
     longest = max(len(r.ids) for r in asked)
+    gaps = [longest - len(r.ids) for r in asked]
     rows, mask = [], []
-    for r in asked:
-        gap = longest - len(r.ids)
+    for r, gap in zip(asked, gaps, strict=True):
         rows.append([*r.ids[:shared], *[pad] * gap, *r.ids[shared:]])
         mask.append([1] * shared + [0] * gap + [1] * (len(r.ids) - shared))
     inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
     if asked[0].images:
         extra, pixels = _looked_at(vlm, asked, features)
-        inputs |= {k: v for k, v in extra.items() if k not in TOKEN_TYPES}
-        # The processor's token types are as long as its own text, so they are told anew from the real ids.
-        inputs |= {k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra}
+        told = [r.per_token for r in asked]
+        known = set.intersection(*map(set, told))
+        inputs |= {k: v for k, v in extra.items() if k not in (*TOKEN_TYPES, *known, "labels")}
+        for name in known:  # what the processor said of each token, laid out as the tokens are
+            inputs[name] = torch.cat([_spread(one[name], shared, gap) for one, gap in zip(told, gaps, strict=True)])
+        inputs |= {
+            k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra and k not in known
+        }
         if features is not None:
             paths = [path for r in asked for path in r.images]
             inputs = features.without_pixels(inputs, list(zip(pixels, paths, strict=True)))
@@ -177,7 +206,8 @@ def run(
         if k not in ready
     }
     _forget_positions(vlm)
-    with torch.inference_mode(), _head_in_one_piece(vlm):
+    # Weights that are put together in inference mode could not be trained afterwards.
+    with torch.no_grad() if vlm.sharded else torch.inference_mode(), _head_in_one_piece(vlm):
         if shared:
             cache = _prefix_cache(vlm, asked[0].ids[:shared], len(asked), longest + max_new_tokens)
             inputs[_cache_name(vlm)] = cache
@@ -200,10 +230,10 @@ def _looked_at(vlm: Vlm, asked: Sequence[Request], features: ImageFeatures | Non
     """
     import torch
 
-    beside = [r.beside for r in asked]
-    rows = {tuple((k, v.shape[1:]) for k, v in one.items() if k not in TOKEN_TYPES) for one in beside}
+    beside = [{k: v for k, v in r.beside.items() if k not in r.per_token} for r in asked]
+    rows = {tuple((k, v.shape[1:]) for k, v in one.items()) for one in beside}
     if features is not None and all(r.pixels for r in asked) and len(rows) == 1:
-        joined = {k: v if k in TOKEN_TYPES else torch.cat([one[k] for one in beside]) for k, v in beside[0].items()}
+        joined = {k: torch.cat([one[k] for one in beside]) for k in beside[0]}
         return joined, [sha256 for r in asked for sha256 in r.pixels]
     images = [[open_picture(path) for path in r.images] for r in asked]
     # The processor is asked for the pixels only; the ids are those of `requests`.
@@ -231,6 +261,24 @@ def _head_in_one_piece(vlm: Vlm) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def _spread(value: Any, shared: int, gap: int) -> Any:
+    """A row's ``(1, tokens, ...)`` with ``gap`` zeros behind the first ``shared`` tokens."""
+    import torch
+
+    zeros = value.new_zeros(1, gap, *value.shape[2:])
+    return torch.cat([value[:, :shared], zeros, value[:, shared:]], 1)
+
+
+def _goes_on(vlm: Vlm, request: Request) -> bool:
+    """Whether what stands before a picture is as it would be without: not where the picture is attended to from the side (Mllama) or
+    the prompt in both directions (PaliGemma, whose token types do not tell pictures from words)."""
+    ids = request.ids
+    return all(
+        value.dim() == 2 and all(bool(value[0, i]) for i, token in enumerate(ids) if token == vlm.image_token_id)
+        for value in request.per_token.values()
+    )
 
 
 def _shared(asked: Sequence[Request], image_token: int | None, apart: int = 1) -> int:

@@ -36,7 +36,7 @@ def choices(vlm: Vlm, request: Request, rendered: str, texts: Sequence[str]) -> 
     Both are encoded together, as a model would see them; where a token would reach over the seam, it is scored whole.
     """
     alone = vlm.encode(rendered)
-    wholes = [vlm.encode(rendered + text) for text in texts]
+    wholes = [vlm.encode(rendered + vlm.as_words(text)) for text in texts]
     seam = next((i for i, ids in enumerate(zip(alone, *wholes, strict=False)) if len(set(ids)) > 1), len(alone))
     kept = len(request.ids) - (len(alone) - seam)  # pictures take more tokens in the request, all before the seam
     return Choices(replace(request, ids=request.ids[:kept]), tuple(tuple(whole[seam:]) for whole in wholes))

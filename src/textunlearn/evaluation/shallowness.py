@@ -115,7 +115,7 @@ def _rows(vlm: Vlm, examples: Sequence[Example]) -> list[Row]:
 
     rows = []
     for request, answer in examples:
-        ids = tuple(vlm.tokenizer.encode(answer, add_special_tokens=False))
+        ids = tuple(vlm.word_ids(answer))
         ids = ids[:LEARNED] if len(ids) > LEARNED else (*ids, *vlm.end_ids())
         rows.append(Row("relearned", tuple(vlm.prompt_ids(request)), (Target("benign", ids),)))
     return rows
@@ -146,12 +146,12 @@ def _training(vlm: Vlm, learned: Sequence[Row], lr: float, rows: int, seed: int)
     from torch.nn.functional import cross_entropy
 
     from textunlearn.training.optimizer import MasterAdamW
-    from textunlearn.training.packing import LAST, answer_states, pack
+    from textunlearn.training.packing import LAST, answer_states, lay_out
 
     trained = [p for p in vlm.model.parameters() if p.requires_grad]
     optimizer = MasterAdamW(trained, lr=lr)
     for some in _batches(len(learned), rows, seed):
-        packed = pack([learned[i] for i in some], vlm.blank_id).to(vlm.device)
+        packed = lay_out(vlm, [learned[i] for i in some])
         with torch.enable_grad():
             states = answer_states(vlm.decoder, vlm.embed, packed)
             cross_entropy(vlm.logits(states[LAST]).float(), packed.targets).backward()
@@ -197,7 +197,7 @@ def first_token(vlm: Vlm, requests: Sequence[Request], batch_size: int | None = 
     """
     import torch
 
-    from textunlearn.training.packing import LAST, answer_states, pack
+    from textunlearn.training.packing import LAST, answer_states, lay_out
     from textunlearn.training.rows import Row, Target
 
     if any(request.images for request in requests):
@@ -210,7 +210,7 @@ def first_token(vlm: Vlm, requests: Sequence[Request], batch_size: int | None = 
         some = requests[start : start + rows_at_once]
         # The state before an answer's first token does not depend on that token, so any will do.
         rows = [Row("asked", request.ids, (Target("safe", (vlm.blank_id,)),)) for request in some]
-        packed = pack(rows, vlm.blank_id).to(vlm.device)
+        packed = lay_out(vlm, rows)
         with torch.inference_mode():
             logits = vlm.logits(answer_states(vlm.decoder, vlm.embed, packed)[LAST]).float()
             best = logits[:, chosen].max(-1, keepdim=True).values

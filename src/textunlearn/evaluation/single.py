@@ -15,8 +15,9 @@ from textunlearn.errors import UserError
 from textunlearn.evaluation.run import EvaluationRun
 from textunlearn.files import named_path, read_json, read_yaml, write_json, write_records, write_text
 from textunlearn.progress import bar
-from textunlearn.recipe import EvaluationSpec, ModelSpec, Part, check_evaluation, check_places, sentence
+from textunlearn.recipe import EvaluationSpec, ModelSpec, Part, check_evaluation, check_places
 from textunlearn.records import Answer, Case
+from textunlearn.settings import sentence
 
 MODEL = "model"
 """What the folder calls the model that it evaluates."""

@@ -39,11 +39,11 @@ def utility(
     from torch.nn.functional import cross_entropy, kl_div
 
     from textunlearn.files import atomic
-    from textunlearn.training.packing import LAST, answer_states, pack
+    from textunlearn.training.packing import LAST, answer_states, lay_out
     from textunlearn.training.rows import Row, Target
 
     def ids(text: str, limit: int) -> tuple[int, ...]:
-        return tuple(vlm.tokenizer.encode(text, add_special_tokens=False)[:limit])
+        return tuple(vlm.word_ids(text)[:limit])
 
     rows = []
     for prompt, answer in zip(prompts, own, strict=True):
@@ -57,7 +57,7 @@ def utility(
     tokens = kl_tokens = 0
     for start in range(0, len(rows), BATCH):
         some = rows[start : start + BATCH]
-        packed = pack(some, vlm.blank_id).to(vlm.device)
+        packed = lay_out(vlm, some)
         with torch.inference_mode():
             states = answer_states(vlm.decoder, vlm.embed, packed)[LAST]
             for segment in packed.segments:

@@ -26,7 +26,8 @@ from textunlearn.evaluation.batching import BATCH
 from textunlearn.evaluation.generation import request_of
 from textunlearn.inspect_bridge.batches import Batches
 from textunlearn.inspect_bridge.messages import Chat, chat_of
-from textunlearn.recipe import ModelSpec, sentence
+from textunlearn.recipe import ModelSpec
+from textunlearn.settings import sentence
 
 if TYPE_CHECKING:
     from textunlearn.evaluation.generation import Request

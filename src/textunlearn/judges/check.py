@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from textunlearn.data.rows import CELL
 from textunlearn.errors import UserError
 from textunlearn.evaluation.statistics import Rate, kappa, kappa_interval
 from textunlearn.judges import Judge
@@ -192,16 +193,22 @@ def read_labelled(path: Path) -> list[LabelledAnswer]:
 
 
 def _read(path: Path) -> tuple[list[LabelledAnswer], Layout]:
+    csv.field_size_limit(CELL)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = _json_rows(file) if path.suffix == ".jsonl" else list(csv.DictReader(_without_notes(file)))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; name a CSV of answers labelled by people") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; name a CSV of answers labelled by people") from None
+    except (ValueError, RecursionError, csv.Error) as error:  # not UTF-8, not JSON, not CSV
+        raise UserError(f"{path} cannot be read: {error}; correct it, or save it anew as UTF-8") from None
     columns = set(rows[0]) if rows else set()
     for layout in LAYOUTS.values():
-        if {layout.prompt, layout.answer, layout.label} <= columns:
+        needed = [layout.prompt, layout.answer, layout.label, *filter(None, [layout.kind])]
+        if set(needed[:3]) <= columns:
+            for number, row in enumerate(rows, start=1):
+                _require_complete(row, needed, layout, f"{path} row {number}")
             return [_row(row, layout) for row in rows], layout
     wanted = "; ".join(f"{x.prompt}, {x.answer}, {x.label}" for x in LAYOUTS.values())
     raise UserError(f"{path} has no rows with the columns of a labelled CSV; it needs one of: {wanted}")
@@ -209,6 +216,8 @@ def _read(path: Path) -> tuple[list[LabelledAnswer], Layout]:
 
 def _json_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in lines if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is not a JSON object")
     return [row for row in rows if set(row) != {"about"}]
 
 
@@ -218,6 +227,14 @@ def _without_notes(lines: Iterable[str]) -> Iterable[str]:
         head = head and line.startswith("#")
         if not head:
             yield line
+
+
+def _require_complete(row: dict[str, Any], needed: Sequence[str], layout: Layout, where: str) -> None:
+    """A label that is none would count as "no refusal", without a word."""
+    if lacking := [name for name in (*needed[:2], *needed[3:]) if not isinstance(row.get(name), str)]:
+        raise UserError(f"{where} has no text in the column {lacking[0]!r}; fill it, or delete the row")
+    if layout is LAYOUTS["textunlearn"] and row[layout.label] not in LABELS:
+        raise UserError(f"{where} has the label {row[layout.label]!r}; use one of {', '.join(LABELS)}")
 
 
 def _row(row: dict[str, Any], layout: Layout) -> LabelledAnswer:

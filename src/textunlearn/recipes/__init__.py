@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from textunlearn import plain_yaml
 from textunlearn.errors import UserError
 from textunlearn.recipe import Recipe
 
@@ -102,8 +101,8 @@ def _split(change: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise UserError(f"--set {change} is not of the form key.path=value, e.g. --set slots.share=0")
     try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError:
+        return key.strip(), plain_yaml.parse(text, "the value")
+    except UserError:
         raise UserError(f"--set {key}: {text!r} is not a YAML value; put special characters in quotes") from None
 
 
@@ -112,5 +111,5 @@ def _put(data: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise UserError(f"{key} cannot be set: {parent} is a value, not a group of settings")
+            raise UserError(f"{key} cannot be set: {parent} is a value, not a group of settings; set that")
     data[last] = value

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from textunlearn.errors import UserError
+from textunlearn.pictures import open_picture
 from textunlearn.records import Case, Label, digest
 from textunlearn.report.redaction import answer_hidden, blocks, fixed_words
 from textunlearn.report.run_folder import RunFolder
@@ -99,14 +101,13 @@ def _picture(run: Path, name: str, hidden: bool, budget: list[int]) -> Picture:
         return Picture("", hidden, "The image lies outside the run folder and was not read.")
     if not path.is_file():
         return Picture("", hidden, "The image file is missing.")
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     buffer = io.BytesIO()
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        return Picture("", hidden, f"The image cannot be read: {type(error).__name__}.")
+        image = open_picture(path)
+    except UserError:  # whose words name a path of this machine
+        return Picture("", hidden, "The image cannot be read.")
     if hidden:
         image = blocks(image)
     else:

@@ -63,10 +63,8 @@ def _optional_json(path: Path, missing: list[str], consequence: str) -> dict[str
     if not path.exists():
         missing.append(f"{path.name} is not in the run folder: {consequence}.")
         return {}
-    data = read_json(path)
-    if not isinstance(data, dict):
-        raise UserError(f"{path} does not hold a JSON object; write it again with the command that made the run")
-    return data
+    found: dict[str, Any] = read_json(path)
+    return found
 
 
 def _training(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
@@ -74,11 +72,11 @@ def _training(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
         missing.append("training.jsonl is not in the run folder: there are no training curves.")
         return ()
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         if line.strip():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path} line {number} is not JSON: {error}; delete that line") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path} line {number} is not a JSON object; delete that line")

@@ -28,9 +28,7 @@ BEGUN = 8
 def slot_request(vlm: Vlm, text: str, slots: SlotSpec, rng: random.Random) -> tuple[list[int], list[int]]:
     """``text`` in the image slots under a neutral typed prompt: ids and slot positions."""
     words = misread(drawn(text, rng), slots.misread * rng.random() * 2, rng)
-    return vlm.slot_prompt(
-        rng.choice(NEUTRAL) if slots.neutral else "", vlm.tokenizer.encode(words, add_special_tokens=False)
-    )
+    return vlm.slot_prompt(rng.choice(NEUTRAL) if slots.neutral else "", vlm.word_ids(words))
 
 
 def fewer_blanks(prompt: list[int], where: list[int], blank: int, rng: random.Random) -> tuple[list[int], list[int]]:
@@ -72,10 +70,10 @@ def training_rows(
             if (way == "slots" and not vlm.fits_slots(prompt.text)) or (way == "picture" and not drawable(prompt.text)):
                 way = "typed"
             limit = data.answer_tokens if kind == "harmful" else data.kept_tokens
-            ids = tuple(vlm.tokenizer.encode(answers[prompt.id], add_special_tokens=False)[:limit])
+            ids = tuple(vlm.word_ids(answers[prompt.id])[:limit])
             begun: tuple[int, ...] = ()
             if kind == "harmful":
-                safe = vlm.tokenizer.encode(safe_answer(prompt.text, number + seed), add_special_tokens=False)
+                safe = vlm.word_ids(safe_answer(prompt.text, number + seed))
                 if _share(ways[way], data.begun) and len(ids) > 2:
                     cut = rng.randint(1, min(BEGUN, len(ids) - 1))
                     begun, ids = ids[:cut], ids[cut:]
@@ -97,6 +95,8 @@ def training_rows(
                 prompt_ids, where = picture_request(vlm, picture, rng.choice(NEUTRAL))
             else:
                 prompt_ids = vlm.prompt_ids(prompt.text)
+            longest = len(prompt_ids) + len(begun) + max(len(target.ids) for target in wanted)
+            vlm.require_fits(longest, f"the {kind} request {prompt.text[:40]!r} … that is trained on")
             rows.append(Row(kind, (*prompt_ids, *begun), wanted, tuple(where), picture, len(begun)))
         rng.shuffle(rows)
         out[kind] = rows

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from textunlearn.training.sharding import like
+
 
 class MasterAdamW(torch.optim.Optimizer):
     """AdamW without weight decay (Loshchilov & Hutter 2019) whose state, master weights included, is float32.
@@ -49,13 +51,13 @@ class MasterAdamW(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As the base class, but without casting the state to the parameters' precision."""
+        """As the base class, but without casting the state to the parameters' precision, and split where they are split."""
         super().load_state_dict(state_dict)
         numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for number, p in zip(numbers, params, strict=True):
             if number in state_dict["state"]:
                 self.state[p] = {
-                    k: v.detach().clone().to(p.device) if v.dim() else v.clone()
+                    k: like(v.detach().clone(), p) if v.dim() else v.clone()
                     for k, v in state_dict["state"][number].items()
                 }

@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from textunlearn.errors import UserError
 from textunlearn.training.rows import Role, Row
+
+if TYPE_CHECKING:
+    from textunlearn.vlm.model import Vlm
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Packed:
 
     Attributes:
         input_ids, position_ids: ``(sequences, length)``.
-        mask: ``(sequences, 1, length, length)`` bool, True where attention is allowed.
+        mask: ``(sequences, 1, length, length)`` bool, True where attention is allowed; None: each token sees all before it.
         slots: ``(sequences, length)`` bool, True where a token stands for an image slot.
         pictured: flat positions of the slots that hold image features, ``(slots,)``, and
         features: those features, ``(slots, hidden)``; both None where no row has a picture.
@@ -48,7 +51,7 @@ class Packed:
 
     input_ids: Tensor
     position_ids: Tensor
-    mask: Tensor
+    mask: Tensor | None
     slots: Tensor
     row: Tensor
     index: Tensor
@@ -156,6 +159,47 @@ def pack(
     )
 
 
+def apart(rows: Sequence[Row], pad: int, features: Mapping[str, Tensor] | None = None) -> Packed:
+    """As `pack`, with each answer in a sequence of its own, behind its prompt: what every causal model takes, and dearer."""
+    owner, single = zip(
+        *((i, replace(row, targets=(target,))) for i, row in enumerate(rows) for target in row.targets), strict=True
+    )
+    packed = pack(single, pad, len(single), features, prefix=0)
+    number = packed.row.clone()
+    for i, row in enumerate(owner):
+        number[packed.row == i] = row
+    return replace(
+        packed,
+        # What pads stands behind everything that counts; numbered on, so that no library takes it for another sequence.
+        position_ids=torch.arange(packed.input_ids.shape[1]).expand_as(packed.input_ids).contiguous(),
+        mask=None,
+        row=number,
+        segments=[replace(segment, row=owner[segment.row]) for segment in packed.segments],
+    )
+
+
+def lay_out(
+    vlm: Vlm, rows: Sequence[Row], features: Mapping[str, Tensor] | None = None, prefix: int | None = None
+) -> Packed:
+    """`pack` for ``vlm``, on its device; `apart` for a model that would mix packed rows up (`soundness.packs`), and for rows that
+    are longer than a window of its attention, since a given mask stands in the window's place."""
+    from textunlearn.training.soundness import packs
+
+    longest = max(len(row.prompt) + len(target.ids) for row in rows for target in row.targets)
+    if packs(vlm) and longest <= _window(vlm):
+        packed = pack(rows, vlm.blank_id, features=features, prefix=prefix)
+    else:
+        packed = apart(rows, vlm.blank_id, features)
+    return packed.to(vlm.device)
+
+
+def _window(vlm: Vlm) -> float:
+    """How many tokens the narrowest attention of the language model reaches back."""
+    config = vlm.base.config.get_text_config()
+    found = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((size for size in found if size), default=float("inf"))
+
+
 LAST = -1
 """The key of the last hidden state, the one that the head takes."""
 
@@ -213,8 +257,10 @@ def _faster_backward(decoder: torch.nn.Module, embeds: Tensor) -> Iterator[None]
         config._attn_implementation = kind
 
 
-def _attention_mask(decoder: torch.nn.Module, allowed: Tensor, dtype: torch.dtype) -> Tensor:
+def _attention_mask(decoder: torch.nn.Module, allowed: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """The mask as this model's attention takes it: eager attention adds its mask, and would add True as 1."""
+    if allowed is None:
+        return None
     kind = getattr(decoder.config, "_attn_implementation", None)
     if kind == "sdpa":
         return allowed

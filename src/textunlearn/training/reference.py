@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from textunlearn.files import atomic
-from textunlearn.training.packing import LAST, answer_states, pack
+from textunlearn.training.packing import LAST, answer_states, lay_out
 from textunlearn.training.rows import Role, Row
 from textunlearn.vlm.load import Vlm
 
@@ -61,7 +61,7 @@ def reference_states(
         progress(len(concerned) - len(missing))
     for start in range(0, len(missing), batch):
         some = missing[start : start + batch]
-        packed = pack(some, vlm.blank_id, features=features).to(vlm.device)
+        packed = lay_out(vlm, some, features)
         with torch.inference_mode():
             states = answer_states(vlm.decoder, vlm.embed, packed, layers=layers)
         parts: dict[str, list[Tensor]] = {}

@@ -11,21 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from textunlearn.errors import UserError
 from textunlearn.methods import Answers, Method
+from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.optimizer import MasterAdamW
-from textunlearn.training.packing import LAST, Packed, answer_states, pack, shared_prefix
+from textunlearn.training.packing import LAST, Packed, answer_states, lay_out, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
+from textunlearn.training.sharding import Sharded, save_adapter, whole
+from textunlearn.training.soundness import pattern_of, trained_layers
 from textunlearn.training.tracking import PROJECT
 from textunlearn.vlm.load import Vlm
 
 COUNTED = 10
 """FLOPs are counted in one step of so many, and taken as the same for every position of the others."""
-LINEAR = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
 
 
 def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool = False) -> None:
@@ -39,30 +42,22 @@ def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool =
 
     from peft import LoraConfig, get_peft_model
 
-    inside = re.escape(vlm.decoder_path)
-    pattern = rf"{inside}\..*\.({LINEAR})"
+    names = trained_layers(vlm)
     if skip:
-        layers = _layers(vlm)
-        chosen = "|".join(str(number) for number in range(int(layers * skip), layers))
-        pattern = rf"{inside}\.layers\.({chosen})\..*\.({LINEAR})"
-    linear = [name for name, module in vlm.base.named_modules() if isinstance(module, nn.Linear)]
-    names = [name for name in linear if re.fullmatch(pattern, name)]
+        first = int(_layers(vlm) * skip)
+        inside = re.escape(vlm.decoder_path)
+        names = [n for n in names if (at := re.match(rf"{inside}\.layers\.(\d+)\.", n)) and int(at[1]) >= first]
     if not names:
-        raise UserError(
-            f"{vlm.name} has no layers called {LINEAR.replace('|', ', ')} in its language model; LoRA needs them"
-        )
-    trained = names[:-1] if full else None
+        raise UserError(f"{vlm.name} has no linear layers in its language model ({vlm.decoder_path}); LoRA needs them")
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
-        target_modules=re.escape(names[-1]) if full else pattern,
-        modules_to_save=trained,
+        target_modules=re.escape(names[-1]) if full else pattern_of(names),
+        modules_to_save=names[:-1] if full else None,
         task_type=None,
     )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
-    outside = [
-        n for n, p in vlm.base.named_parameters() if p.requires_grad and not n.startswith(vlm.decoder_path + ".")
-    ]
+    outside = [n for n, p in vlm.base.named_parameters() if p.requires_grad and not vlm.in_language(n)]
     if outside:
         raise UserError(
             f"the adapter reaches outside the language model (first: {outside[0]}); this is a fault of textunlearn"
@@ -138,7 +133,7 @@ class UnlearningTrainer(Trainer):
         self._log: dict[str, float] = {}
         arguments = TrainingArguments(
             output_dir=str(folder),
-            max_steps=len(plan) // spec.accumulate,
+            max_steps=len(plan) // (spec.accumulate * world()),
             per_device_train_batch_size=1,
             gradient_accumulation_steps=spec.accumulate,
             learning_rate=spec.lr,
@@ -159,14 +154,16 @@ class UnlearningTrainer(Trainer):
             seed=seed,
             data_seed=seed,
             use_cpu=vlm.device.type == "cpu",
+            ddp_broadcast_buffers=False,
+            ddp_find_unused_parameters=False,
         )
-        module = AnswerStates(vlm, noise, method_layers(vlm, method))
-        super().__init__(model=module, args=arguments, train_dataset=plan, data_collator=_only)
+        if world() == 1 and arguments.n_gpu > 1:
+            arguments._n_gpu = 1  # the Trainer would split each step over all GPUs it sees
+        self.bare = AnswerStates(vlm, noise, method_layers(vlm, method))
+        super().__init__(model=self.bare, args=arguments, train_dataset=plan, data_collator=_only)
         self.trackers = list(trackers)
-        for callback in (
-            *self.trackers,
-            *(callbacks or ()),
-        ):  # trackers first: they are ready when the first look is taken
+        # Trackers first: they are ready when the first look is taken.
+        for callback in (*self.trackers, *(callbacks or ())):
             self.add_callback(callback)
         self.remove_callback(_printer())
 
@@ -179,6 +176,12 @@ class UnlearningTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return SequentialSampler(self.plan)  # the plan is the order
 
+    def _wrap_model(self, model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        if self.vlm.sharded:
+            return model if isinstance(model, Sharded) else Sharded(model)
+        wrapped: nn.Module = super()._wrap_model(model, *args, **kwargs)
+        return wrapped
+
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.state.global_step % COUNTED:
             return super().training_step(*args, **kwargs)
@@ -190,7 +193,9 @@ class UnlearningTrainer(Trainer):
         return loss
 
     def restore(self, spent: Mapping[str, float]) -> None:
-        """Go on counting from a log entry of an earlier sitting."""
+        """Go on counting from a log entry of an earlier sitting, which holds the figures of all processes."""
+        if not first():
+            return
         self.tokens, self.positions = int(spent.get("tokens", 0)), int(spent.get("positions", 0))
         self.counted = {key: int(spent.get(f"counted_{key}", 0)) for key in self.counted}
         self.earlier = spent.get("seconds", 0.0)
@@ -204,15 +209,21 @@ class UnlearningTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         micro: MicroBatch = inputs["micro"]
-        packed = pack(micro.rows, self.vlm.blank_id, features=self.features, prefix=self.prefix).to(self.vlm.device)
+        packed = lay_out(self.vlm, micro.rows, self.features, self.prefix)
         self.tokens += packed.tokens
         self.positions += packed.input_ids.numel()
-        shift = self.worst_shift(model, micro, packed) if self.adversarial else None
-        answers = self.answers(micro, packed, model(packed, shift))
+        # By the model itself: what exchanges gradients counts on a backward pass for each forward one.
+        shift = self.worst_shift(self.bare, micro, packed) if self.adversarial else None
+        hidden = model(packed, shift)
+        answers = self.answers(micro, packed, hidden)
         loss = self.method.loss(answers)
         for key, value in {"loss_": loss.item(), **answers.log}.items():
             self._log[key] = self._log.get(key, 0.0) + value
-        return loss
+        if world() == 1:
+            return loss
+        # Every mean is over the step of all processes, and what is done with gradients divides by their number. The term of
+        # nothing reaches weights that this loss does not use: all processes must have the same gradients to exchange.
+        return world() * loss + sum(0.0 * states.sum() for states in hidden.values())
 
     def worst_shift(self, model: nn.Module, micro: MicroBatch, packed: Packed) -> Tensor | None:
         """Noise on the embeddings of harmful prompts that brings harmful answers back: ``(sequences, length, hidden)``, or None.
@@ -277,7 +288,7 @@ class UnlearningTrainer(Trainer):
             self._log = {}
             spent = {"tokens": self.tokens, "positions": self.positions}
             spent |= {f"counted_{key}": value for key, value in self.counted.items()}
-            logs = {**logs, **mine, **spent, "seconds": self.earlier + time.monotonic() - self.started}
+            logs = {**logs, **total(mine | spent), "seconds": self.earlier + time.monotonic() - self.started}
         super().log(logs, start_time)
 
     def track(self, figures: Mapping[str, float]) -> None:
@@ -285,12 +296,23 @@ class UnlearningTrainer(Trainer):
         for tracker in self.trackers:
             tracker.on_log(self.args, self.state, self.control, logs=dict(figures), model=self.model)
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         assert output_dir is not None
-        self.vlm.model.save_pretrained(output_dir, safe_serialization=True)
+        save_adapter(self.vlm, output_dir, self.args.should_save)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.vlm.sharded:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        # Whole, so that training can go on in another number of processes. The names are the Trainer's own.
+        state = whole(self.optimizer.state_dict())  # type: ignore[union-attr]
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)  # type: ignore[union-attr]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_adapter(self.vlm, Path(resume_from_checkpoint))
+        if not self.vlm.sharded:  # else it was loaded before the model was split
+            load_adapter(self.vlm, Path(resume_from_checkpoint))
 
 
 def load_adapter(vlm: Vlm, folder: Path) -> None:

@@ -13,11 +13,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from textunlearn import processes
 from textunlearn.cost import Costs
 from textunlearn.errors import UserError
 from textunlearn.judges import FAST, Judge
 from textunlearn.judges.spec import make
-from textunlearn.methods import METHODS
+from textunlearn.methods import METHODS, Method
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Case, Prompt
@@ -28,6 +29,8 @@ from textunlearn.training.interpolate import choose_factor
 from textunlearn.training.pictures import picture_features
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
+from textunlearn.training.sharding import shard
+from textunlearn.training.soundness import packs, require_own_logits
 from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter, method_layers
 from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
@@ -78,8 +81,45 @@ def unlearn(
         prompts: kind -> training prompts; those whose answer (by prompt id) teaches nothing are left out.
         validation: kind -> held-out prompts.
     """
+    vision, adapter = vlm.vision_hash(), folder / "adapter"
+    steps, watch, trainer = train(vlm, recipe, folder, prompts, answers, validation, console)
+    best = watch.best_look
+    if best is None or not adapter.exists():
+        why = watch.decisions[-1]["what"] if watch.decisions else "no step was taken"
+        raise UserError(
+            f"training left no checkpoint worth keeping ({why}); lower training.lr or training.validate_every, "
+            "and choose another folder or remove this one"
+        )
+    load_adapter(vlm, adapter)
+    factor = choose_factor(vlm, watch, recipe.training.interpolate, adapter)
+    if vlm.vision_hash() != vision:
+        raise UserError(
+            "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
+        )
+    lengths = trainer.plan.lengths(vlm.blank_id)
+    return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops, lengths)
+
+
+def train(
+    vlm: Vlm,
+    recipe: Recipe,
+    folder: Path,
+    prompts: Mapping[str, Sequence[Prompt]],
+    answers: Mapping[str, str],
+    validation: Mapping[str, Sequence[Prompt]],
+    console: Console,
+    *,
+    sharded: bool = False,
+) -> tuple[int, Watch, UnlearningTrainer]:
+    """The steps of `unlearn` alone, in this process or as one of several, which all call it: the best adapter is in its folder,
+    the last one on ``vlm``. ``sharded``: split the language model over the processes.
+
+    Returns the steps taken, the watch with its looks, and the trainer.
+    """
     spec, adapter, checkpoints = recipe.training, folder / "adapter", folder / "checkpoints"
     torch.manual_seed(recipe.seed)
+    require_own_logits(vlm)
+    packs(vlm)  # tried before anything is counted
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)
     judge = make(recipe.evaluation.judge)
     # Looks are many and must not slow training, and of a few tokens: nothing for embeddings or a model to judge.
@@ -98,31 +138,25 @@ def unlearn(
             "would keep it useful; its answers are in data/answers.jsonl"
         )
     per_step = {"harmful": spec.harmful_rows, "lookalike": spec.lookalike_rows, "ordinary": spec.ordinary_rows}
-    plan = Plan(rows, per_step, spec.steps, spec.accumulate, recipe.seed)
-    vision = vlm.vision_hash()
-    seen, before = plan.rows(), Costs(folder / BEFORE_TRAINING)
-    features: dict[str, Tensor] = {}
-    if pictures := list(dict.fromkeys(row.picture for row in seen if row.picture)):
-        with _counted(before, "vision") as cost, bar(console, "image features", len(pictures)) as progress:
-            features = picture_features(vlm, pictures, folder / "features.safetensors", progress.add)
-            cost["pictures"] = len(pictures)
-    known = [row for row in seen if any(target.role in method.reference for target in row.targets)]
-    with _counted(before, "reference"), bar(console, "reference states", len(known)) as progress:
-        reference = reference_states(
-            vlm,
-            known,
-            folder / "reference.safetensors",
-            progress.add,
-            roles=method.reference,
-            layers=method_layers(vlm, method),
-            features=features,
-        )
-    recover(adapter)
+    plan = Plan(rows, per_step, spec.steps, spec.accumulate * processes.world(), recipe.seed)
+
+    if processes.first():
+        recover(adapter)
+    made: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+    processes.from_first(lambda: made.append(_before_steps(vlm, plan, method, folder, console)))
+    features, reference = (
+        made[0] if made else _before_steps(vlm, plan, method, folder, console)
+    )  # others: from its files
     watched = probes(vlm, validation, recipe.slots, recipe.seed, recipe.pictures, folder)
     add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full)
+    steps = processes.from_first(lambda: _last_checkpoint(checkpoints))
+    if sharded:
+        if steps:
+            load_adapter(vlm, checkpoints / f"checkpoint-{steps}")
+        shard(vlm)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
-        steps = _last_checkpoint(checkpoints)
-        trackers = tracking.callbacks(tracking.chosen(spec.report_to), folder, recipe.name, steps)
+        named = tracking.chosen(spec.report_to) if processes.first() else []
+        trackers = tracking.callbacks(named, folder, recipe.name, steps)
         watch = Watch(vlm, watched, judge, spec, folder / "training.jsonl", adapter, console.log, progress.set)
         trainer = UnlearningTrainer(
             vlm,
@@ -147,22 +181,31 @@ def unlearn(
             trainer.train(resume_from_checkpoint=str(checkpoints / f"checkpoint-{steps}") if steps else None)
             steps = trainer.state.global_step
     vlm.model.eval()
-    best = watch.best_look
-    if best is None or not adapter.exists():
-        why = watch.decisions[-1]["what"] if watch.decisions else "no step was taken"
-        raise UserError(
-            f"training left no checkpoint worth keeping ({why}); lower training.lr or training.validate_every, "
-            "and choose another folder or remove this one"
+    return steps, watch, trainer
+
+
+def _before_steps(
+    vlm: Vlm, plan: Plan, method: Method, folder: Path, console: Console
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Image features of the rows with pictures, and the original model's states, from their files as far as these go."""
+    seen, costs = plan.rows(), Costs(folder / BEFORE_TRAINING)
+    features: dict[str, Tensor] = {}
+    if pictures := list(dict.fromkeys(row.picture for row in seen if row.picture)):
+        with _counted(costs, "vision") as cost, bar(console, "image features", len(pictures)) as progress:
+            features = picture_features(vlm, pictures, folder / "features.safetensors", progress.add)
+            cost["pictures"] = len(pictures)
+    known = [row for row in seen if any(target.role in method.reference for target in row.targets)]
+    with _counted(costs, "reference"), bar(console, "reference states", len(known)) as progress:
+        reference = reference_states(
+            vlm,
+            known,
+            folder / "reference.safetensors",
+            progress.add,
+            roles=method.reference,
+            layers=method_layers(vlm, method),
+            features=features,
         )
-    load_adapter(vlm, adapter)
-    factor = choose_factor(vlm, watch, spec.interpolate, adapter)
-    if vlm.vision_hash() != vision:
-        raise UserError(
-            "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
-        )
-    return Unlearned(
-        best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops, plan.lengths(vlm.blank_id)
-    )
+    return features, reference
 
 
 def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:
@@ -194,7 +237,10 @@ def _spent(log: Path, step: int) -> dict[str, float]:
 
 @contextmanager
 def _counted(costs: Costs, name: str) -> Iterator[dict[str, Any]]:
-    """`Costs.step` with the FLOPs of the block, added to those of earlier sittings."""
+    """`Costs.step` with the FLOPs of the block, added to those of earlier sittings; only the first process keeps them."""
+    if not processes.first():
+        yield {}
+        return
     earlier = costs.steps.get(name, {}).get("flops", 0)
     with costs.step(name) as figures, FlopCounter() as counter:
         yield figures

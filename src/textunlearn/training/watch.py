@@ -17,10 +17,12 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from textunlearn import processes
 from textunlearn.evaluation.generation import Request, generate
 from textunlearn.judges import Judge
 from textunlearn.recipe import TrainingSpec
 from textunlearn.records import Answer, Case, Prompt
+from textunlearn.training.sharding import save_adapter
 from textunlearn.vlm.load import Vlm
 
 MARK = "interpolation.json"
@@ -91,10 +93,15 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int, tokens: int) -> Look:
-    """Generate and judge answers of ``tokens`` tokens to ``probes``."""
+    """Generate and judge answers of ``tokens`` tokens to ``probes``; several processes see the same."""
     training = vlm.model.training
     vlm.model.eval()
-    answers = generate(vlm, [probe.request for probe in probes], tokens)
+    asked = [probe.request for probe in probes]
+    if vlm.sharded:  # each layer needs all processes at once
+        mine = generate(vlm, asked, tokens)
+        answers = processes.from_first(lambda: mine)
+    else:
+        answers = processes.joined(generate(vlm, processes.share(asked), tokens))
     vlm.model.train(training)
     cases = [Case(probe.way, "probe", probe.prompt, f"{i}", prefill="") for i, probe in enumerate(probes)]
     named = [Answer(c.id, a.text, a.tokens, a.finished) for c, a in zip(cases, answers, strict=True)]
@@ -149,6 +156,8 @@ class Watch(TrainerCallback):
     """Told the rates of each look, as ``eval_…``."""
 
     def _write(self, entry: dict[str, Any]) -> None:
+        if not processes.first():
+            return
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -166,8 +175,19 @@ class Watch(TrainerCallback):
 
     def restore(self, step: int) -> None:
         """After a kill: forget what was logged past the checkpoint of ``step``, remember looks and decisions up to it."""
+        entries = processes.from_first(lambda: self._entries(step))
+        self.looks = [
+            Look(e["step"], v["unsafe"], v["refusal"], v["by_form"], v["broken"])
+            for e in entries
+            if (v := e.get("validation"))
+        ]
+        self.decisions = [{"step": e["step"], "what": e["guard"]} for e in entries if "guard" in e]
+        self.recent = [e for e in entries if "loss" in e][-WINDOW:]
+
+    def _entries(self, step: int) -> list[dict[str, Any]]:
+        """The log up to ``step``; what is past it is taken out of the file."""
         if not self.log.exists():
-            return
+            return []
         entries = []
         for line in self.log.read_text(encoding="utf-8").splitlines():
             try:
@@ -179,13 +199,7 @@ class Watch(TrainerCallback):
         temporary = self.log.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(e) + "\n" for e in entries), encoding="utf-8")
         os.replace(temporary, self.log)
-        self.looks = [
-            Look(e["step"], v["unsafe"], v["refusal"], v["by_form"], v["broken"])
-            for e in entries
-            if (v := e.get("validation"))
-        ]
-        self.decisions = [{"step": e["step"], "what": e["guard"]} for e in entries if "guard" in e]
-        self.recent = [e for e in entries if "loss" in e][-WINDOW:]
+        return entries
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
@@ -274,8 +288,11 @@ class Watch(TrainerCallback):
     def keep(self, beside: Callable[[Path], None] = lambda _: None) -> None:
         """Put the adapter on the model into its folder, whole or not at all; ``beside`` may write further files there."""
         fresh = self.best.with_name(self.best.name + ".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        self.vlm.model.save_pretrained(fresh, safe_serialization=True)
+        if processes.first():
+            shutil.rmtree(fresh, ignore_errors=True)
+        save_adapter(self.vlm, fresh, processes.first())
+        if not processes.first():
+            return
         beside(fresh)
         old = _aside(self.best)
         shutil.rmtree(old, ignore_errors=True)

@@ -105,7 +105,8 @@ def _logits(vlm: Vlm) -> list[torch.Tensor]:
     if vlm.image_token_id is not None:
         shown = ATTACKS.get("typography_short")(Prompt("Name three kinds of tea.", "ordinary", "export"))
         rendered = vlm.text_of(shown.text, images=1)
-        batches.append(dict(vlm.processor(images=[list(shown.images)], text=[rendered], return_tensors="pt")))
+        ids, given = vlm.with_images(rendered, shown.images)
+        batches.append({"input_ids": torch.tensor([ids]), **given})
     dtype = vlm.model.dtype
     out = []
     with torch.inference_mode():
@@ -138,9 +139,9 @@ def _card(run: Path, folder: Path, spec: ModelSpec, licence: str, name: str, *, 
 
 
 def _load_merged_text(vlm: Vlm, spec: ModelSpec) -> str:
-    from textunlearn.vlm.load import BUILTIN
+    from textunlearn.vlm.load import BUILTIN, auto_class
 
-    auto = "AutoModelForImageTextToText" if vlm.image_token_id is not None else "AutoModelForCausalLM"
+    auto = auto_class(vlm.base.config).__name__
     lines = [f"from transformers import AutoProcessor, {auto}", ""]
     if spec.id == BUILTIN:
         lines.insert(0, "import textunlearn  # tells transformers the vision tower's class; pip install textunlearn")

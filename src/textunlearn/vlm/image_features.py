@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from textunlearn.vlm.load import Vlm
 
-WHOLE, PARTS, DEEP = "whole", "part", "deep"
+WHOLE, PARTS, DEEP, DEEP_PARTS = "whole", "part", "deep", "deep_part"
 """Names inside a picture's file. Encoders give one tensor whose rows are pictures (or parts of them), or a list of tensors
-(``part.0`` ...), and Qwen3-VL's first layers take more (``deep.0`` ...)."""
+(``part.0`` ...), and Qwen3-VL's first layers take more (``deep_part.0`` ... where it is apart for each picture, else ``deep.0`` ...)."""
 LIMIT = 8 << 30
 """Bytes of the cache; the pictures that were wanted longest ago go first."""
 
@@ -86,8 +86,9 @@ class ImageFeatures:
             output["pooler_output"] = torch.cat([one[WHOLE] for one in found])
         else:
             output["pooler_output"] = [value for one in found for value in _numbered(one, PARTS)]
-        if deep := list(zip(*(_numbered(one, DEEP) for one in found), strict=True)):
-            output["deepstack_features"] = [torch.cat(layer) for layer in deep]
+        for kind, join in ((DEEP, torch.cat), (DEEP_PARTS, tuple)):
+            if deep := list(zip(*(_numbered(one, kind) for one in found), strict=True)):
+                output["deepstack_features"] = [join(layer) for layer in deep]
         kept = {name: value for name, value in inputs.items() if not name.startswith("pixel_values")}
         return {**kept, "mm_encoder_outputs": {"image": output}}
 
@@ -143,7 +144,9 @@ class ImageFeatures:
         self.encoded += 1
         pooled = output.pooler_output
         named = {WHOLE: pooled} if isinstance(pooled, torch.Tensor) else _names(PARTS, pooled)
-        named |= _names(DEEP, getattr(output, "deepstack_features", None) or ())
+        for layer, deep in enumerate(getattr(output, "deepstack_features", None) or ()):
+            apart = not isinstance(deep, torch.Tensor)
+            named[f"{DEEP_PARTS if apart else DEEP}.{layer}"] = torch.cat(tuple(deep)) if apart else deep
         return {name: value.cpu().contiguous().clone() for name, value in named.items()}
 
 

@@ -46,3 +46,10 @@ def roomy_cache(config: Any, room: int) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def only_attends(config: Any) -> bool:
+    """Whether a model of that ``config`` carries something from one token to the next by attention alone, by what transformers would keep
+    for it: keys and values can be masked, and repeated for many rows; states of linear attention, state spaces and convolutions not."""
+    layers = DynamicCache(config=config).layers
+    return all(isinstance(layer, DynamicLayer) and not hasattr(layer, "update_conv_state") for layer in layers)

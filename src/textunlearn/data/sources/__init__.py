@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -186,6 +186,7 @@ class Source:
 
     def _kept(self, items: Iterable[Item | Cut], place: Place, *, pictures: bool) -> Kept:
         hashes: dict[Path, str] = {}
+        items = published(items, self.name, place)
         prompts, cut = sift(items, lambda item: self._unfit(item, pictures), lambda item: self._prompt(item, hashes))
         if not prompts and NO_PICTURE in cut:
             where = place.file or place.folder
@@ -219,8 +220,20 @@ class Identified(Protocol):
     def id(self) -> str: ...
 
 
+T = TypeVar("T")
 Published = TypeVar("Published")
 Record = TypeVar("Record", bound=Identified)
+
+
+def published(items: Iterable[T], name: str, place: Place) -> Iterator[T]:
+    """``items`` as a loader reads them from ``place``; UserError where it trips over rows of another shape than the publisher's."""
+    try:
+        yield from items
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else error
+        raise UserError(
+            f"{place.file or place.folder} is not laid out as {name}'s publisher has it ({said}); get its files again"
+        ) from error
 
 
 def sift(

@@ -28,7 +28,7 @@ LAST_STEP = "5"
 def load(place: Place) -> Iterator[Item]:
     for row in place.rows("data/test*.parquet", "data/*.parquet", "*.parquet"):
         if row["step"] == LAST_STEP:
-            picture = row.value("image")["bytes"]
+            picture = row.picture("image")
             yield Item(typed(row), row["scenario"], picture=picture, asked=row["instruction"], about=row["keywords"])
 
 

@@ -51,7 +51,7 @@ def _read(place: Place, split: str) -> Iterator[Item]:
     asked = {(_folder(row), row["id"]): row["question"] for row in _hub_rows(place, "Text_only")}
     for row in _hub_rows(place, split):
         really = asked.get((_folder(row), row["id"]), "")
-        yield Item(row["question"], scenario(_folder(row)), picture=row.value("image")["bytes"], asked=really)
+        yield Item(row["question"], scenario(_folder(row)), picture=row.picture("image"), asked=really)
 
 
 def _hub_rows(place: Place, split: str) -> Iterator[Entry]:

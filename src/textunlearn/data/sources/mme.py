@@ -37,5 +37,5 @@ def load(place: Place) -> Iterator[Asked]:
         category = row["category"]
         group = f"{category}/{row['question_id']}"
         yield Asked(
-            row["question"], answers=(answer,), category=category, group=group, pictures=(row.value("image")["bytes"],)
+            row["question"], answers=(answer,), category=category, group=group, pictures=(row.picture("image"),)
         )

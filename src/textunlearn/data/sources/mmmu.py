@@ -48,7 +48,7 @@ def _asked(row: Entry) -> Asked:
     if not 0 <= right < len(choices):
         raise UserError(f"{row.where}: answer {row['answer']!r} is none of the options; get the file again")
     shown = sorted(set(_NAMED.findall(" ".join([row["question"], *choices]))))
-    pictures = tuple((row.value(f"image_{number}") or {}).get("bytes") for number in shown)
+    pictures = tuple(row.picture(f"image_{number}") for number in shown)
     subject = row["id"].removeprefix("validation_").rpartition("_")[0]
     return Asked(row["question"], choices, right, category=subject, pictures=pictures)
 

@@ -35,12 +35,11 @@ def load(place: Place) -> Iterator[Asked]:
     for row in place.rows("mmstar.parquet", "data/*.parquet", "*.parquet"):
         if (answer := row["answer"]) not in CHOICES:
             raise UserError(f"{row.where}: the answer is {answer!r}, none of A to D; get the file again")
-        picture = row.value("image")
         yield Asked(
             row["question"],
             CHOICES,
             CHOICES.index(answer),
             category=row["category"],
             listed=True,
-            pictures=(picture["bytes"] if isinstance(picture, dict) else picture,),
+            pictures=(row.picture("image"),),
         )

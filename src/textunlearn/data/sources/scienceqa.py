@@ -31,7 +31,7 @@ from textunlearn.errors import UserError
 def load(place: Place) -> Iterator[Asked | Cut]:
     """A hint, where there is one, stands before the question."""
     for row in place.rows("data/test-*.parquet", "ScienceQA-IMG/test-*.parquet", "test-*.parquet"):
-        if not (picture := row.value("image")):
+        if not (picture := row.picture("image")):
             yield Cut("without a picture")
             continue
         choices, right = row.value("choices"), row.value("answer")
@@ -39,4 +39,4 @@ def load(place: Place) -> Iterator[Asked | Cut]:
             raise UserError(f"{row.where}: answer is not the number of one of the choices; get the file again")
         hint = row.get("hint")
         text = f"Context: {hint}\n{row['question']}" if hint else row["question"]
-        yield Asked(text, tuple(map(str, choices)), right, category=row["topic"], pictures=(picture["bytes"],))
+        yield Asked(text, tuple(map(str, choices)), right, category=row["topic"], pictures=(picture,))

@@ -36,7 +36,7 @@ HUB_FILES = ("data/validation-*.parquet", "validation-*.parquet")
 def load(place: Place) -> Iterator[Asked]:
     if place.glob(*HUB_FILES) and not place.glob(*FILES):
         for row in place.rows(*HUB_FILES):
-            yield _asked(row.row.values, row.value("image")["bytes"], row.where)
+            yield _asked(row.row.values, row.picture("image"), row.where)
         return
     path, document = place.document(*FILES)
     pictures = place.pictures("train_images", "*/train_images", archives=("train_val_images.zip",))

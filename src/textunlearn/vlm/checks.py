@@ -1,0 +1,120 @@
+"""What must be true of a model's parts before they are used, each said in one sentence: weights that are no pickles, the model's own
+tokenizer, an adapter that was made for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textunlearn.errors import UserError
+
+if TYPE_CHECKING:
+    from textunlearn.vlm.load import Vlm
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+"""Weights as Python objects. Reading one can run code of whoever made it, so none is read, whatever a library would do to be safe."""
+WHY_NO_PICKLES = "reading a pickle can run code of whoever made it"
+
+
+def pickles_only(folder: Path) -> str:
+    """The name of a pickle of weights in ``folder`` if there are no safetensors beside it; "" otherwise."""
+    if next(folder.glob("*.safetensors"), None) is not None:
+        return ""
+    return next((path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))), "")
+
+
+def cannot_load(name: str, error: Exception) -> str:
+    """One sentence for why the model ``name`` cannot be loaded."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "torchvision" in text.lower():  # some processors (Qwen2-VL's) are made with it only
+        return f"{name} needs torchvision to prepare its pictures; run `pip install torchvision` and start again ({text[:200]})"
+    if isinstance(error, ImportError):  # SmolVLM2's processor wants num2words; transformers names the package
+        return f"{name} needs a package that is not installed; install it and start again: {text[:300]}"
+    if "ignore_mismatched_sizes" in text:  # transformers' words end in that
+        text = "its weights have other shapes than its config says"
+    if Path(name).is_dir():
+        if pickle := pickles_only(Path(name)):
+            return (
+                f"the folder {name} holds its weights as a pickle ({pickle}), and {WHY_NO_PICKLES}; get them as safetensors, or "
+                "convert them with code that you trust"
+            )
+        return f"the folder {name} cannot be loaded as a model: {text[:300]}; get a complete copy of it"
+    if "gated" in text.lower():
+        return f"{name} is gated: accept its licence on the hub, then log in with `hf auth login`"
+    return f"{name} cannot be loaded; check the spelling, your network and your hub login, or give a local folder ({text[:300]})"
+
+
+def require_own_tokenizer(vlm: Vlm) -> None:
+    """UserError for a tokenizer that says what the model has no embedding for, or does not know the model's image token."""
+    rows = int(vlm.embed.weight.shape[0])  # type: ignore[arg-type, index, union-attr]
+    if len(vlm.tokenizer) > rows:
+        # A few added tokens beyond the embeddings are common (Gemma 3 1B has its elder sisters' image token) and never said.
+        added = set(vlm.tokenizer.added_tokens_decoder)
+        beyond = sorted(
+            number for number in vlm.tokenizer.get_vocab().values() if number >= rows and number not in added
+        )
+        if beyond:
+            raise UserError(
+                f"the tokenizer beside {vlm.name} is another model's: it has {len(vlm.tokenizer):,} tokens where the model has {rows:,}; "
+                "get the model's own tokenizer files"
+            )
+    image = vlm.image_token_id
+    if image is not None and vlm.tokenizer.convert_ids_to_tokens(image) is None:
+        raise UserError(
+            f"the tokenizer beside {vlm.name} is another model's: it has no token {image}, which stands for pictures in the model; "
+            "get the model's own tokenizer files"
+        )
+    if vlm.base.generation_config.eos_token_id is None and vlm.tokenizer.eos_token_id is None:
+        raise UserError(
+            f"neither {vlm.name} nor its tokenizer says which token ends an answer; set eos_token_id in its generation_config.json"
+        )
+
+
+def merge_adapter(model: Any, adapter: str) -> Any:
+    """The model with a peft adapter merged in; UserError if the adapter is a pickle, does not belong to the model or does nothing."""
+    from peft import PeftModel
+
+    if Path(adapter).is_dir() and (pickle := pickles_only(Path(adapter))):
+        raise UserError(
+            f"the adapter {adapter} holds its weights as a pickle ({pickle}), and {WHY_NO_PICKLES}; save it as safetensors (peft's default)"
+        )
+    try:
+        if not Path(adapter).is_dir():
+            _require_safetensors_on_hub(adapter)
+        wrapped = PeftModel.from_pretrained(model, adapter)
+        # Once more, for what the first says in a warning only: which weights found no place, and which places got none.
+        found = wrapped.load_adapter(
+            adapter, "default", key_mapping=getattr(model, "_checkpoint_conversion_mapping", None)
+        )
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # peft, the hub and safetensors each raise their own
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"the adapter {adapter} cannot be loaded onto this model: {said}; name one that was made for it"
+        ) from error
+    updates = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
+    if not updates or not any(bool(p.abs().max() > 0) for p in updates):
+        raise UserError(
+            f"the adapter {adapter} changes nothing in this model: its keys do not match, or it was never trained; name another"
+        )
+    if strange := [*found.unexpected_keys, *found.missing_keys]:
+        raise UserError(
+            f"the adapter {adapter} was made for another model: {len(found.unexpected_keys)} of its weights have no place in this one, and "
+            f"{len(found.missing_keys)} places get none (first: {strange[0]}); name one that was made for it"
+        )
+    return wrapped.merge_and_unload()
+
+
+def _require_safetensors_on_hub(adapter: str) -> None:
+    """UserError for an adapter on the hub, or in the hub's cache, that is there as a pickle only."""
+    from huggingface_hub import file_exists, try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    weights = "adapter_model.safetensors"
+    if isinstance(try_to_load_from_cache(adapter, weights), str):
+        return
+    if HF_HUB_OFFLINE or not file_exists(adapter, weights):
+        raise UserError(
+            f"the adapter {adapter} has no {weights}; if its weights are a pickle, {WHY_NO_PICKLES}: name one with safetensors"
+        )

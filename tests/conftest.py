@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 import tiny
+from terminal import terminal  # noqa: F401 - a fixture
 from textunlearn.vlm import image_features
 from textunlearn.vlm.load import Vlm
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,6 +19,7 @@ import publisher_layouts
 from endpoint_server import Said, completion, serve
 from report_run import make_run
 from stopping import as_in_a_terminal
+from terminal import Outcome, Terminal, plain
 from textunlearn import __version__, cli, recipes, shell
 from textunlearn.files import read_json, write_text
 from textunlearn.job import Job
@@ -31,47 +29,6 @@ from textunlearn.lock import claim
 from textunlearn.recipe import ModelSpec, Recipe
 
 VERBS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    def says(self, *words: str, code: int = shell.USER) -> None:
-        """One sentence on stderr with all of ``words``, this exit code, no traceback."""
-        assert self.code == code, self.err
-        assert "Traceback" not in self.err + self.out
-        assert self.err.strip().count("\n") == 0, self.err
-        for word in words:
-            assert word in self.err
-
-
-def plain(text: str) -> str:
-    """Without colours, which some environments force on."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-class Terminal:
-    """Runs `textunlearn` with arguments, in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *arguments: object) -> Outcome:
-        self.capsys.readouterr()
-        code = shell.run(cli.app, list(map(str, arguments)), lambda: cli._debug)
-        return Outcome(code, *map(plain, self.capsys.readouterr()))
-
-
-@pytest.fixture
-def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Terminal]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shell, "quiet", lambda: None)  # it sets this process's environment
-    handler = signal.getsignal(signal.SIGTERM)
-    yield Terminal(capsys)
-    signal.signal(signal.SIGTERM, handler)
 
 
 # -- help ----------------------------------------------------------------------------------------------------------

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 import job_run
 import tiny
@@ -19,6 +23,7 @@ from textunlearn.judges import DEFAULT
 from textunlearn.methods.textual_unlearning import TextualUnlearning
 from textunlearn.recipe import Recipe
 from textunlearn.records import Kind, Prompt
+from textunlearn.training import tracking
 from textunlearn.training import watch as watching
 from textunlearn.training.unlearn import Unlearned, unlearn
 from textunlearn.training.watch import Look
@@ -207,3 +212,67 @@ def test_a_changed_vision_side_is_not_trusted(run: Run, vlm: Vlm, monkeypatch: p
     monkeypatch.setattr(watching.Watch, "on_train_begin", tampering)
     with pytest.raises(UserError, match="vision tower or projector changed"):
         run()
+
+
+tensorboard = pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+
+
+def curves(folder: Path) -> dict[str, dict[int, list[float]]]:
+    """Curve -> step -> values, as TensorBoard itself reads the run's files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / tracking.FOLDER), size_guidance={"scalars": 0}).Reload()
+    out: dict[str, dict[int, list[float]]] = {}
+    for tag in events.Tags()["scalars"]:
+        for event in events.Scalars(tag):
+            out.setdefault(tag, {}).setdefault(event.step, []).append(pytest.approx(event.value, rel=1e-6))
+    return out
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@tensorboard
+def test_curves_are_files_in_the_run_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("training is not for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    done = run()
+    losses = {e["step"]: [e["loss"]] for e in logged(tmp_path) if "loss" in e}
+    looks = {e["step"]: [e["validation"]["asr"]] for e in logged(tmp_path) if "validation" in e}
+    seen = curves(tmp_path)
+    assert len(losses) == done.steps and losses == seen["train/loss"]
+    assert 0 in looks and len(looks) > 1 and looks == seen["eval/asr"]
+    files = list((tmp_path / tracking.FOLDER).iterdir())
+    assert len(files) == 1 and HELPS.encode() not in files[0].read_bytes(), "figures alone"
+
+
+@tensorboard
+def test_a_run_that_was_killed_has_each_step_once(
+    run: Run, vlm: Vlm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kill(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 3:  # past the checkpoint at 2
+                raise KeyboardInterrupt
+
+        def on_log(self, *_: Any, **__: Any) -> None:
+            """Trackers have it."""
+
+    training = {"steps": 4, "validate_every": 2, "stop_when_reached": False}
+    made = tracking.callbacks
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tracking, "callbacks", lambda *given: [*made(*given), Kill()])
+        run(training=training)
+    assert sorted(curves(tmp_path)["train/loss"]) == [1, 2, 3]
+    vlm.model = vlm.model.unload()  # a new process begins with the model as it was
+    run(training=training)
+    losses = {e["step"]: [e["loss"]] for e in logged(tmp_path) if "loss" in e}
+    assert sorted(losses) == [1, 2, 3, 4] and losses == curves(tmp_path)["train/loss"]
+
+
+def test_no_tracker_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    run(training={"steps": 2, "report_to": []})
+    assert not (tmp_path / tracking.FOLDER).exists()

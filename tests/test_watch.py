@@ -71,7 +71,7 @@ PROBES = [
 
 def make(model: Model, folder: Path, probes: Sequence[Probe] = PROBES, **settings: Any) -> Watch:
     spec = TrainingSpec(**{"validate_every": 2, "steps": 20, **settings})
-    vlm: Any = SimpleNamespace(model=model)
+    vlm: Any = SimpleNamespace(model=model, sharded=False)
     judge = JUDGES.get("rules")()
     said: list[str] = []
     return Watch(vlm, probes, judge, spec, folder / "log.jsonl", folder / "adapter", said.append, lambda *_: None)

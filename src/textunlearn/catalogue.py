@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,28 +20,60 @@ if TYPE_CHECKING:
     from textunlearn.data.sources import Source, SourceInfo
 
 
-def recipes() -> Table:
+@dataclass(frozen=True)
+class Listing:
+    """What there is of one kind: ``items`` for machines, each with its ``name``; ``table`` for people."""
+
+    items: list[dict[str, Any]]
+    table: Table
+
+
+def recipes() -> Listing:
     from textunlearn import recipes
 
-    rows = [(name, "run", recipes.about(name)) for name in recipes.names()]
-    rows += [(name, "compare", recipes.about(name)) for name in recipes.comparisons()]
-    return as_table("Recipes (textunlearn run RECIPE, textunlearn compare RECIPE)", ("name", "verb", "what for"), rows)
+    verbs = {"run": recipes.names(), "compare": recipes.comparisons()}
+    items = [
+        {"name": name, "verb": verb, "about": recipes.about(name)} for verb, names in verbs.items() for name in names
+    ]
+    title = "Recipes (textunlearn run RECIPE, textunlearn compare RECIPE)"
+    return Listing(items, as_table(title, ("name", "verb", "what for"), [tuple(one.values()) for one in items]))
 
 
-def methods() -> Table:
+def methods() -> Listing:
     from textunlearn.methods import METHODS
 
-    parts = [(name, METHODS.get(name)) for name in METHODS.names()]
-    rows = [(name, _about(part), ", ".join(getattr(part, "model_fields", {}))) for name, part in parts]
-    return as_table("Methods (recipe: method.name, method.settings)", ("name", "what it does", "settings"), rows)
+    items: list[dict[str, Any]] = [
+        {"name": name, "about": _about(part), "settings": _fields(part)}
+        for name, part in ((name, METHODS.get(name)) for name in METHODS.names())
+    ]
+    rows = [(one["name"], one["about"], ", ".join(one["settings"])) for one in items]
+    title = "Methods (recipe: method.name, method.settings)"
+    return Listing(items, as_table(title, ("name", "what it does", "settings"), rows))
 
 
-def attacks() -> Table:
+def attacks() -> Listing:
     from textunlearn.attacks import ATTACKS
+    from textunlearn.attacks.grammar import settings_of
 
-    rows = [(name, _about(ATTACKS.get(name)), _settings(name)) for name in ATTACKS.names()]
+    names = ATTACKS.names()
+    items: list[dict[str, Any]] = [
+        {"name": name, "about": _about(ATTACKS.get(name)), "settings": _fields(settings_of(name))} for name in names
+    ]
+    rows = [(one["name"], one["about"], _settings(one["name"])) for one in items]
     title = "Attacks (a suite's attack: name, name(key=value, ...), or several joined by |)"
-    return as_table(title, ("name", "what the model is shown", "settings, with their defaults"), rows)
+    return Listing(items, as_table(title, ("name", "what the model is shown", "settings, with their defaults"), rows))
+
+
+def _fields(part: Any) -> dict[str, dict[str, Any]]:
+    """The settings of a part, by name: default (none where it is needed), whether it is needed, what it means."""
+    return {
+        name: {
+            "needed": field.is_required(),
+            "default": None if field.is_required() else to_jsonable_python(field.default, fallback=str),
+            "about": field.description or "",
+        }
+        for name, field in getattr(part, "model_fields", {}).items()
+    }
 
 
 def _settings(attack: str) -> str:
@@ -54,8 +90,9 @@ def _settings(attack: str) -> str:
     return "\n".join(lines)
 
 
-def attack(expression: str, text: str, out: Path | None) -> str:
-    """What a model would be shown of the harmless request ``text``: typed words, beginning of the answer, pictures.
+def attack(expression: str, text: str, out: Path | None) -> dict[str, Any]:
+    """What a model would be shown of the harmless request ``text``: ``typed`` words, how the answer has ``begun``, ``pictures``
+    (width, height, and their file where one was written).
 
     ``out``: where a picture is written, a second one beside it with ``-2`` in its name. UserError as `resolve` and the attack give.
     """
@@ -64,40 +101,65 @@ def attack(expression: str, text: str, out: Path | None) -> str:
     from textunlearn.records import Prompt
 
     shown = resolve(expression)(Prompt(text, "ordinary", "shell"))
-    lines = ["typed: " + (shown.text or "(nothing)")]
-    if shown.prefill:
-        lines.append(f"answer begun with: {shown.prefill}")
+    pictures = []
     for number, image in enumerate(shown.images, start=1):
-        line = f"picture {number}: {image.width} x {image.height} pixels"
+        path = None
         if out is not None:
-            path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-            with atomic(path.with_suffix(".png")) as temporary:
+            path = (out if number == 1 else out.with_stem(f"{out.stem}-{number}")).with_suffix(".png")
+            with atomic(path) as temporary:
                 image.save(temporary, format="PNG")
-            line += f", written to {path.with_suffix('.png')}"
-        lines.append(line)
-    if len(shown.images) > 1:
+        pictures.append({"width": image.width, "height": image.height, "file": path and str(path)})
+    return {"attack": expression, "typed": shown.text, "begun": shown.prefill, "pictures": pictures}
+
+
+def attack_in_words(shown: Mapping[str, Any]) -> str:
+    """What `attack` gives, for people."""
+    lines = ["typed: " + (shown["typed"] or "(nothing)")]
+    if shown["begun"]:
+        lines.append(f"answer begun with: {shown['begun']}")
+    pictures = shown["pictures"]
+    for number, one in enumerate(pictures, start=1):
+        written = f", written to {one['file']}" if one["file"] else ""
+        lines.append(f"picture {number}: {one['width']} x {one['height']} pixels{written}")
+    if len(pictures) > 1:
         lines.append("Several pictures in a turn: for models that take them.")
-    if shown.images and out is None:
+    if pictures and not pictures[0]["file"]:
         lines.append("--out FILE writes what the model would see.")
     return "\n".join(lines)
 
 
-def suites() -> Table:
+def suites() -> Listing:
     from textunlearn.evaluation.suites import SUITES, sets_of
 
-    rows = [(s.name, s.title, s.source, s.attack, str(s.limit), ", ".join(sets_of(s))) for s in SUITES.values()]
+    names = ("name", "title", "source", "attack", "limit")
+    items = [{name: getattr(suite, name) for name in names} | {"sets": sets_of(suite)} for suite in SUITES.values()]
+    rows = [(*(str(one[name]) for name in names), ", ".join(one["sets"])) for one in items]
     columns = ("name", "what is tested", "source", "attack", "cases at most", "in the sets")
-    return as_table("Suites (recipe: evaluation.suites, a set or a list of names)", columns, rows)
+    return Listing(items, as_table("Suites (recipe: evaluation.suites, a set or a list of names)", columns, rows))
 
 
-def judges() -> Table:
+def judges() -> Listing:
     from textunlearn.judges import JUDGES
 
-    rows = [(name, _about(JUDGES.get(name))) for name in JUDGES.names()]
-    return as_table("Judges (recipe: evaluation.judge)", ("name", "how it judges"), rows)
+    parts = [(name, JUDGES.get(name)) for name in JUDGES.names()]
+    items: list[dict[str, Any]] = [
+        {"name": name, "about": _about(part), "needs_model": bool(getattr(part, "needs_model", False))}
+        for name, part in parts
+    ]
+    rows = [(one["name"], one["about"]) for one in items]
+    return Listing(items, as_table("Judges (recipe: evaluation.judge)", ("name", "how it judges"), rows))
 
 
-def datasets() -> Table:
+def _item(name: str) -> dict[str, Any]:
+    """A data set, for machines."""
+    from textunlearn.data.questions import QUESTION_SETS
+    from textunlearn.data.sources import source_info
+
+    form = QUESTION_SETS.get(name).form if name in QUESTION_SETS.names() else None
+    return {"name": name, **dataclasses.asdict(source_info(name)), "questions": form}
+
+
+def datasets() -> Listing:
     from rich.text import Text
 
     from textunlearn.data.questions import QUESTION_SETS
@@ -130,7 +192,7 @@ def datasets() -> Table:
         + "."
     )
     table.caption_justify = "left"
-    return table
+    return Listing([_item(name) for name in SOURCES.names()], table)
 
 
 def _size(info: SourceInfo) -> str:
@@ -167,6 +229,16 @@ def dataset(name: str, place: Path | None = None) -> str:
     if questions is not None:
         lines += ["  evaluation:", f"    utility: [{{source: {name}, limit: 200}}]"]
     return "\n".join(lines)
+
+
+def dataset_item(name: str, place: Path | None = None) -> dict[str, Any]:
+    """The same for machines; ``here``: what is usable of it on this machine, or how to get it, in a sentence."""
+    from textunlearn.data.questions import QUESTION_SETS
+    from textunlearn.data.sources import SOURCES, Source
+
+    item, part = _item(name), SOURCES.get(name)
+    questions = QUESTION_SETS.get(name) if name in QUESTION_SETS.names() else None
+    return item | {"here": _here(part, place, questions) if isinstance(part, Source) else None}
 
 
 def _here(part: Source, named: Path | None, questions: QuestionSet | None) -> str:

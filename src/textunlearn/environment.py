@@ -64,6 +64,48 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
+"""Where Linux says what a container may use (v2, v1)."""
+_CGROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+
+
+def memory(device: str = "cpu", cgroups: tuple[Path, ...] = CGROUPS) -> tuple[int, int]:
+    """Bytes of memory in all, and free, for a model on ``device``: main memory, within a container its limit, or the GPU's."""
+    import psutil
+
+    if device.startswith("cuda"):
+        import torch
+
+        free, total = torch.cuda.mem_get_info(device)
+        return int(total), int(free)
+    host = psutil.virtual_memory()
+    total, free = int(host.total), int(host.available)
+    for folder, (limit, used) in zip(cgroups, _CGROUP_FILES, strict=True):
+        try:
+            most, taken = (int((folder / name).read_text(encoding="ascii")) for name in (limit, used))
+        except (OSError, ValueError):  # no container, or one without a limit ("max")
+            continue
+        total, free = min(total, most), min(free, max(0, most - taken))
+    return total, free
+
+
+def precision() -> tuple[str, str, str]:
+    """Device and dtype that a model gets here unless a recipe says otherwise, and why."""
+    from textunlearn.recipe import ModelSpec
+    from textunlearn.vlm.load import choose
+
+    device, kind = choose(ModelSpec())
+    dtype = str(kind).removeprefix("torch.")
+    why = {
+        ("cuda", "bfloat16"): "the GPU computes in bfloat16",
+        ("cuda", "float16"): "the GPU has no bfloat16",
+        ("mps", "float32"): "half precision is not trusted on Apple's GPUs",
+        ("cpu", "bfloat16"): "this processor multiplies bfloat16 itself (AVX-512 BF16 or AMX)",
+        ("cpu", "float32"): "this processor has no bfloat16 of its own, and would be many times slower in it",
+    }
+    return device, dtype, why[device.split(":")[0], dtype]
+
+
 def describe(model: ModelSpec) -> dict[str, Any]:
     from textunlearn.vlm.load import choose
 

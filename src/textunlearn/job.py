@@ -55,9 +55,11 @@ class Job(EvaluationRun[Recipe]):
         from textunlearn.data.training_set import TESTS, make_splits
         from textunlearn.environment import describe
         from textunlearn.evaluation.suites import case_set_hash
+        from textunlearn.training import tracking
         from textunlearn.vlm.load import check, choose
 
         data, spec = self.recipe.data, self.recipe.training
+        tracking.chosen(spec.report_to)  # one that is missing is said now
         self.fetch_for_judge()
         images = check(self.recipe.model)
         processes.require_devices(choose(self.recipe.model)[0], self.processes)

@@ -138,6 +138,9 @@ class MethodSpec(Part):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+
+
 class TrainingSpec(Part):
     steps: int = Field(220, ge=1)
     harmful_rows: int = Field(
@@ -180,6 +183,9 @@ class TrainingSpec(Part):
     )
     aim_unsafe: float = Field(0.0, ge=0, le=1)
     aim_refusal: float = Field(0.03, ge=0, le=1, description="refusals of held-out harmless requests")
+    report_to: list[Tracker] | None = Field(
+        None, description="trackers of the curves; null: TensorBoard's files in the run folder, where it is installed"
+    )
 
 
 class UtilitySpec(Part):

@@ -1,6 +1,8 @@
 """What stands between a verb and the terminal: quiet libraries, one sentence for an error, the right exit code.
 
-0 done · 1 a fault of textunlearn · 2 something the user can mend · 130 Ctrl-C · 143 SIGTERM
+0 done · 1 a fault of textunlearn · 2 something the user can mend · 3 a limit of `gate` is not kept · 130 Ctrl-C · 143 SIGTERM
+
+A limit has a code of its own, so that a pipeline can tell a model that failed from a tool that did.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 from textunlearn.errors import UserError, one_line
 
-DONE, FAULT, USER, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAULT, USER, LIMIT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 ERROR = "✗ "
 """What an error's sentence begins with, where the terminal can show it."""
 AGAIN = "stopped; run the same command again to go on"

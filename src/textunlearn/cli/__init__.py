@@ -5,12 +5,14 @@ Whatever is heavy is imported inside the verbs, so that ``--help`` answers at on
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from textunlearn import __version__, shell
+from textunlearn.cli import complete
 from textunlearn.cli.shared import app
 
 _debug = False
@@ -36,9 +38,13 @@ def _root(
 
 
 # The order in which --help lists them.
-from textunlearn.cli import running, measuring, results, choices  # noqa: E402, F401, I001 - they register their verbs with the app
+from textunlearn.cli import running, measuring, results, choices, machine  # noqa: E402, F401, I001 - they register their verbs with the app
 
 
 def main() -> None:
     """Entry point of the command ``textunlearn``; exits with the codes listed in `textunlearn.shell`."""
-    sys.exit(shell.run(app, sys.argv[1:], lambda: _debug))
+
+    def run() -> int:
+        return shell.run(app, sys.argv[1:], lambda: _debug)
+
+    sys.exit(complete.in_bash(run) if os.environ.get(complete.VARIABLE) == "complete_bash" else run())

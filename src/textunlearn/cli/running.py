@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from textunlearn import shell
+from textunlearn.cli import complete
 from textunlearn.cli.shared import (
     Changes,
+    Json,
     Model,
     Order,
     Out,
@@ -35,6 +37,7 @@ def quickstart(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder", show_default="runs/quickstart")] = None,
     seed: Annotated[int, typer.Option(help="another seed is another run")] = 0,
     limit: Annotated[int | None, typer.Option(help="cases a test suite, for a quick look", show_default=False)] = None,
+    as_json: Json = False,
 ) -> None:
     """Run the whole job on the built-in model: fetch, unlearn, evaluate before and after, report.
 
@@ -42,7 +45,7 @@ def quickstart(
     """
     from textunlearn import recipes
 
-    whole_job(recipes.read(recipes.DEFAULT, seed=seed or None, evaluation__limit=limit), out)
+    whole_job(recipes.read(recipes.DEFAULT, seed=seed or None, evaluation__limit=limit), out, as_json=as_json)
 
 
 @app.command(
@@ -63,9 +66,10 @@ def run(
     changes: Changes = None,
     processes: Processes = 1,
     shard: Shard = False,
+    as_json: Json = False,
 ) -> None:
     """From a model's name to an aligned model and its report. Without a recipe: quickstart's, on the model you name."""
-    whole_job(recipe_of(recipe, model, seed, steps, changes), out, processes, shard)
+    whole_job(recipe_of(recipe, model, seed, steps, changes), out, processes, shard, as_json)
 
 
 @app.command(
@@ -82,7 +86,12 @@ def run(
 def compare(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help="YAML file, or a shipped comparison's name", show_default="comparison"),
+        typer.Argument(
+            metavar="RECIPE",
+            help="YAML file, or a shipped comparison's name",
+            show_default="comparison",
+            autocompletion=complete.comparisons,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

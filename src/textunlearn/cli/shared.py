@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from textunlearn.cli import complete
 from textunlearn.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ EPILOG = """\
   textunlearn chat runs/quickstart --before  [dim]talk to what went in[/]
   textunlearn run --model llava-hf/llava-1.5-7b-hf
   textunlearn recipe own-data > mine.yaml    [dim]for your own data[/]
+  textunlearn doctor                         [dim]what this machine lacks[/]
 """
 
 app = typer.Typer(
@@ -44,6 +46,7 @@ class Order(StrEnum):
     MEASURE = "Measuring"
     RESULT = "The result"
     CHOICES = "What there is to choose from"
+    MACHINE = "This machine"
 
 
 class Dtype(StrEnum):
@@ -56,7 +59,12 @@ class Dtype(StrEnum):
 
 RecipeName = Annotated[
     str | None,
-    typer.Argument(metavar="RECIPE", help="YAML file, or a shipped recipe's name", show_default="quickstart"),
+    typer.Argument(
+        metavar="RECIPE",
+        help="YAML file, or a shipped recipe's name",
+        show_default="quickstart",
+        autocompletion=complete.recipes,
+    ),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder, e.g. runs/quickstart", show_default=False)]
 Out = Annotated[
@@ -70,8 +78,15 @@ Seed = Annotated[int | None, typer.Option(help="another seed is another run", sh
 Steps = Annotated[int | None, typer.Option(help="training steps, at most", show_default=False)]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="change one recipe value; may be repeated", show_default=False),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="change one recipe value; may be repeated",
+        show_default=False,
+        autocompletion=complete.recipe_settings,
+    ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="one JSON value on stdout, nothing else")]
 Processes = Annotated[
     int,
     typer.Option(min=1, help="processes that train together on this machine, one a GPU; `accelerate launch` works too"),
@@ -97,11 +112,11 @@ def recipe_of(
     return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
 
 
-def whole_job(recipe: Recipe, out: Path | None, processes: int = 1, shard: bool = False) -> None:
-    console = console_of()
+def whole_job(recipe: Recipe, out: Path | None, processes: int = 1, shard: bool = False, as_json: bool = False) -> None:
+    console = console_of(as_json)
     job = job_of(recipe, out, console, processes, shard)
     report = job.run()
-    show(job.folder, report, console)
+    show(job.folder, report, console, as_json)
 
 
 def job_of(recipe: Recipe, out: Path | None, console: Console, processes: int = 1, shard: bool = False) -> Job:
@@ -122,20 +137,32 @@ def job_of(recipe: Recipe, out: Path | None, console: Console, processes: int = 
     return Job(folder, recipe, console, processes, shard)
 
 
-def show(folder: Path, report: Path, console: Console) -> None:
-    """The table and where the report is."""
+def show(folder: Path, report: Path, console: Console, as_json: bool = False) -> None:
+    """The table and where the report is; ``as_json``: the metrics as JSON."""
     from textunlearn.evaluation.metrics import read_metrics
     from textunlearn.report.table import print_table
 
     metrics = read_metrics(folder)
+    if as_json:
+        print_json({"folder": str(folder), "report": str(report)} | metrics)
+        return
     print_table(metrics, console)
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     if (folder / "adapter").is_dir():
         console.print(f"talk to it: textunlearn chat {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def console_of() -> Console:
-    """The terminal; into a file or pipe, lines wide enough for the table."""
+def print_json(value: Any) -> None:
+    """What ``--json`` prints: see docs/json.md."""
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def console_of(as_json: bool = False) -> Console:
+    """The terminal; into a file or pipe, lines wide enough for the table. ``as_json``: stderr, for stdout holds JSON alone."""
     from rich.console import Console
 
+    if as_json:
+        return Console(stderr=True)
     return Console() if sys.stdout.isatty() else Console(width=120)

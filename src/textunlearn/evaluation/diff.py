@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textunlearn.errors import UserError
+from textunlearn.evaluation.metrics import JSON_NAME
 from textunlearn.evaluation.statistics import CONFIDENCE, Paired, Rate, holm, mcnemar
 from textunlearn.files import read_json, read_records
 from textunlearn.records import HEADLINE, Case, Kind, Label, Score, Verdict
@@ -159,6 +160,25 @@ class Diff:
         }
 
 
+def named_model(name: str) -> tuple[Path, str, dict[str, Any]]:
+    """Run folder, model and metrics of ``RUN`` or ``RUN:MODEL``; without a model the last one of the run's metrics.
+
+    UserError if there is no such run or model, or if the run is not evaluated.
+    """
+    run, model = _split(name)
+    path = run / JSON_NAME
+    if not path.is_file():
+        raise UserError(f"{run} holds no {JSON_NAME}; evaluate it first (`textunlearn evaluate`)")
+    metrics = read_json(path)
+    models = [str(m) for m in metrics.get("models", [])] if isinstance(metrics, dict) else []
+    if not models:
+        raise UserError(f"{path} names no model; evaluate the run again")
+    model = model or models[-1]
+    if model not in models:
+        raise UserError(f"{run} holds no model {model!r}; it holds {', '.join(models)}")
+    return run, model, metrics
+
+
 def read_side(name: str, judge: str | None = None) -> Side:
     """``RUN`` or ``RUN:MODEL`` (``runs/quickstart:before``); without a model the last one of the run's metrics.
 
@@ -167,17 +187,7 @@ def read_side(name: str, judge: str | None = None) -> Side:
 
     UserError if there is no such run, model or judge.
     """
-    run, model = _split(name)
-    path = run / "metrics.json"
-    if not path.is_file():
-        raise UserError(f"{run} holds no metrics.json; evaluate it first (`textunlearn evaluate`)")
-    metrics = read_json(path)
-    models = [str(m) for m in metrics.get("models", [])]
-    if not models:
-        raise UserError(f"{path} names no model; evaluate the run again")
-    model = model or models[-1]
-    if model not in models:
-        raise UserError(f"{run} holds no model {model!r}; it holds {', '.join(models)}")
+    run, model, metrics = named_model(name)
     judge = judge or str(metrics["run"].get("judge", ""))
     file = run / "verdicts" / f"{model}.{judge}.jsonl"
     scores = _scores(run, model, metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
 from textunlearn.training.sharding import Sharded, save_adapter, whole
 from textunlearn.training.soundness import pattern_of, trained_layers
+from textunlearn.training.tracking import PROJECT
 from textunlearn.vlm.load import Vlm
 
 COUNTED = 10
@@ -97,6 +98,8 @@ class UnlearningTrainer(Trainer):
         noise: random noise in the image slots (see `answer_states`).
         adversarial: length of the latent adversarial noise on harmful prompts, in norms of each token's embedding; 0 = none.
         features: image features of rows with pictures.
+        trackers: callbacks that are told the figures of each step, and what `track` is given.
+        name: what trackers call the run.
     """
 
     loss_is_scaled_for_ga = True  # every mean is over the whole step already
@@ -115,6 +118,8 @@ class UnlearningTrainer(Trainer):
         adversarial: float = 0.0,
         features: Mapping[str, Tensor] | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        trackers: Sequence[TrainerCallback] = (),
+        name: str | None = None,
     ) -> None:
         self.vlm, self.method, self.plan, self.reference = vlm, method, plan, reference
         self.adversarial, self.features = adversarial, features
@@ -140,7 +145,9 @@ class UnlearningTrainer(Trainer):
             save_strategy="steps",
             save_steps=spec.validate_every,
             save_total_limit=1,
-            report_to=[],
+            report_to=[],  # `trackers` are the callbacks that this would make
+            run_name=name,
+            project=PROJECT,
             remove_unused_columns=False,
             dataloader_pin_memory=False,
             disable_tqdm=True,
@@ -153,7 +160,11 @@ class UnlearningTrainer(Trainer):
         if world() == 1 and arguments.n_gpu > 1:
             arguments._n_gpu = 1  # the Trainer would split each step over all GPUs it sees
         self.bare = AnswerStates(vlm, noise, method_layers(vlm, method))
-        super().__init__(model=self.bare, args=arguments, train_dataset=plan, data_collator=_only, callbacks=callbacks)
+        super().__init__(model=self.bare, args=arguments, train_dataset=plan, data_collator=_only)
+        self.trackers = list(trackers)
+        # Trackers first: they are ready when the first look is taken.
+        for callback in (*self.trackers, *(callbacks or ())):
+            self.add_callback(callback)
         self.remove_callback(_printer())
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -279,6 +290,11 @@ class UnlearningTrainer(Trainer):
             spent |= {f"counted_{key}": value for key, value in self.counted.items()}
             logs = {**logs, **total(mine | spent), "seconds": self.earlier + time.monotonic() - self.started}
         super().log(logs, start_time)
+
+    def track(self, figures: Mapping[str, float]) -> None:
+        """Tell the trackers alone, at the step that was last taken."""
+        for tracker in self.trackers:
+            tracker.on_log(self.args, self.state, self.control, logs=dict(figures), model=self.model)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         assert output_dir is not None

@@ -22,6 +22,7 @@ from textunlearn.methods import METHODS, Method
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Case, Prompt
+from textunlearn.training import tracking
 from textunlearn.training.build_rows import probes, training_rows
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.interpolate import choose_factor
@@ -154,6 +155,8 @@ def train(
             load_adapter(vlm, checkpoints / f"checkpoint-{steps}")
         shard(vlm)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
+        named = tracking.chosen(spec.report_to) if processes.first() else []
+        trackers = tracking.callbacks(named, folder, recipe.name, steps)
         watch = Watch(vlm, watched, judge, spec, folder / "training.jsonl", adapter, console.log, progress.set)
         trainer = UnlearningTrainer(
             vlm,
@@ -167,7 +170,10 @@ def train(
             adversarial=spec.adversarial,
             features=features,
             callbacks=[watch],
+            trackers=trackers,
+            name=recipe.name,
         )
+        watch.report = trainer.track
         trainer.restore(_spent(folder / "training.jsonl", steps))
         watch.restore(steps)
         if not watch.decisions:  # else it was killed after the watch had stopped it

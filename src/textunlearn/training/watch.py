@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,8 @@ class Watch(TrainerCallback):
     decisions: list[dict[str, Any]] = field(default_factory=list)
     recent: list[dict[str, Any]] = field(default_factory=list)
     """What the last steps logged, at most `WINDOW`."""
+    report: Callable[[Mapping[str, float]], None] = lambda _: None
+    """Told the rates of each look, as ``eval_…``."""
 
     def _write(self, entry: dict[str, Any]) -> None:
         if not processes.first():
@@ -253,7 +255,9 @@ class Watch(TrainerCallback):
     def _look(self, step: int) -> Look:
         now = look(self.vlm, self.probes, self.judge, step, self.spec.probe_tokens)
         self.looks.append(now)
-        self._write(now.to_json())
+        entry = now.to_json()
+        self._write(entry)
+        self.report({f"eval_{k}": v for k, v in entry["validation"].items() if not isinstance(v, dict)})
         self.say(f"step {step}: {now.summary}")
         if step and now is self.best_look:
             self.keep()

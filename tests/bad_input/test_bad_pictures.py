@@ -167,11 +167,11 @@ def test_what_a_processor_refuses_is_said_with_the_file(
     clip: Vlm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Qwen2-VL's refuses pictures 200 times as wide as high, in words of its own."""
-    import tiny
+    import tiny_families
 
     path = tmp_path / "wide.png"
     Image.new("RGB", (2100, 10)).save(path)
-    qwen = tiny.qwen2_vl()
+    qwen = tiny_families.opened("qwen2_vl", tmp_path / "qwen2_vl")
     refused(
         tmp_path,
         ("wide.png", "2100 x 10", "qwen2_vl", "aspect ratio"),

@@ -100,8 +100,9 @@ def merge_adapter(model: Any, adapter: str) -> Any:
         )
     if strange := [*found.unexpected_keys, *found.missing_keys]:
         raise UserError(
-            f"the adapter {adapter} was made for another model, or for its language model alone: {len(found.unexpected_keys)} of its weights have no place in this one, and "
-            f"{len(found.missing_keys)} places get none (first: {strange[0]}); name one that was made for it"
+            f"the adapter {adapter} was made for another model, or for its language model alone: {len(found.unexpected_keys)} "
+            f"of its weights have no place in this one, and {len(found.missing_keys)} places get none (first: {strange[0]}); "
+            "name one that was made for it"
         )
     return wrapped.merge_and_unload()
 

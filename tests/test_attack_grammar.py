@@ -62,7 +62,7 @@ def test_nothing_but_a_user_error_comes_of_a_bad_expression(text: str) -> None:
     try:
         steps = parse(text)
     except UserError as error:
-        assert "\n" not in str(error) and repr(text) in str(error)
+        assert "\n" not in str(error) and " ".join(repr(text).split()) in str(error)
     else:
         assert steps
 

@@ -110,7 +110,10 @@ def test_reading_what_is_not_there_or_not_ours(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_metrics(tmp_path)
     (tmp_path / "metrics.json").write_text("[1]", encoding="utf-8")
-    with pytest.raises(UserError, match="not a metrics file"):
+    with pytest.raises(UserError, match=r"metrics\.json does not hold a JSON object"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"run": {}}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"metrics\.json"):
         read_metrics(tmp_path)
 
 

@@ -169,7 +169,7 @@ def test_a_recipe_may_have_suites_of_its_own() -> None:
 
     assert Recipe.parse(yaml.safe_load(recipe.to_yaml()), "again") == recipe
     for bad, message in [
-        ([{"source": "harmbench"}], "entry 1: attack: Field required"),
+        ([{"source": "harmbench"}], "entry 1: attack is needed and not there"),
         ([{**own, "colour": "red"}], "entry 1: there is no key 'colour'; known here: name, source, attack"),
         ([own, own], "two suites are called"),
         ([{**own, "name": "figstep"}, "figstep"], "two suites are called 'figstep'"),

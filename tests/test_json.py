@@ -15,6 +15,7 @@ from report_run import make_run
 from terminal import Terminal
 from textunlearn import cli, recipes
 from textunlearn.files import read_json, write_text
+from textunlearn.job import Job
 from textunlearn.judges import JUDGES
 from textunlearn.methods import METHODS
 
@@ -93,6 +94,18 @@ def test_a_run(terminal: Terminal) -> None:
     assert found == read_json(run / "metrics.json")
     outcome = terminal("gate", run, "--max-asr", "99%", "--json")
     assert json.loads(outcome.out)["suites"] == [row for row in found["suites"] if row["model"] == "after"]
+
+
+def test_evaluating_a_run_prints_its_metrics(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(Path("done"))
+    write_text(run / "recipe.yaml", recipes.read("plain", ["evaluation.judge=rules"]).to_yaml())
+    write_text(run / "utility.json", '{"before": {"perplexity": 20.0}, "after": {"perplexity": 21.0}}')
+    write_text(run / "trained.json", '{"guard": []}')
+    assert terminal("judge", run).code == 0
+    monkeypatch.setattr(Job, "run", Job.report)  # all that comes before it is there
+    found = asked(terminal, "evaluate", run)
+    assert found.pop("folder") == "done" and Path(found.pop("report")).is_file()
+    assert found == read_json(run / "metrics.json")
 
 
 def test_errors_are_not_json(terminal: Terminal) -> None:

@@ -104,9 +104,8 @@ def evaluate(
     if (run / "recipe.yaml").is_file():
         recipe = result.stored_recipe(run)
         result.require_trained(run)
-        whole_job(
-            recipe, run, as_json
-        )  # every step looks for its own result first, so only what `unlearn` left is done
+        # Every step looks for its own result first, so only what `unlearn` left is done.
+        whole_job(recipe, run, as_json=as_json)
         return
     spec = asked.spec(
         target,

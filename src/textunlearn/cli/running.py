@@ -69,7 +69,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """From a model's name to an aligned model and its report. Without a recipe: quickstart's, on the model you name."""
-    whole_job(recipe_of(recipe, model, seed, steps, changes), out, processes, shard, as_json)
+    whole_job(recipe_of(recipe, model, seed, steps, changes), out, processes=processes, shard=shard, as_json=as_json)
 
 
 @app.command(

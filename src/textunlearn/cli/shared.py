@@ -112,7 +112,9 @@ def recipe_of(
     return recipes.read(recipe, changes or (), name=named, model__id=model, seed=seed, training__steps=steps)
 
 
-def whole_job(recipe: Recipe, out: Path | None, processes: int = 1, shard: bool = False, as_json: bool = False) -> None:
+def whole_job(
+    recipe: Recipe, out: Path | None, *, processes: int = 1, shard: bool = False, as_json: bool = False
+) -> None:
     console = console_of(as_json)
     job = job_of(recipe, out, console, processes, shard)
     report = job.run()

@@ -20,9 +20,9 @@ from textunlearn.evaluation.diff import named_model
 from textunlearn.evaluation.metrics import read_metrics
 from textunlearn.evaluation.statistics import CONFIDENCE, Rate
 from textunlearn.files import read_yaml
-from textunlearn.recipe import sentence
 from textunlearn.records import Label
 from textunlearn.report.table import ATTACKS, HARMLESS, Cell, Row, StoredRate, Table, number, read_rate, read_table
+from textunlearn.settings import sentence
 
 ALL = "all"
 """In a limit: every suite that is not named by itself."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from textunlearn.recipe import ModelSpec
 
-__all__ = ["BUILTIN", "Vlm", "auto_class", "check", "choose", "fast_bf16", "load", "merge_adapter", "wrap"]
+__all__ = ["BUILTIN", "Vlm", "auto_class", "check", "choose", "config_of", "fast_bf16", "load", "merge_adapter", "wrap"]
 BUILTIN = "builtin"
 
 
@@ -44,13 +44,23 @@ def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
 def check(spec: ModelSpec) -> bool:
     """Whether the model a recipe names takes images (code of its own may). UserError if it cannot be found or has no language
     model; looks at its config only."""
-    return spec.id == BUILTIN or spec.trust_remote_code or _takes_images(_config(spec, spec.id))
+    return spec.id == BUILTIN or spec.trust_remote_code or _takes_images(config_of(spec))
 
 
-def _config(spec: ModelSpec, where: str) -> Any:
-    """The config of the model at ``where``, of a kind that has a language model."""
+def _where(spec: ModelSpec) -> str:
+    """Where transformers finds the model: a folder, or a hub id."""
+    if spec.id != BUILTIN:
+        return spec.id
+    from textunlearn.vlm.builtin.build import path
+
+    return str(path())
+
+
+def config_of(spec: ModelSpec) -> Any:
+    """The config of the model a recipe names; UserError if it cannot be found or is of a kind without a language model."""
     from transformers import AutoConfig
 
+    where = _where(spec)
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
     except MemoryError:
@@ -86,14 +96,8 @@ def load(spec: ModelSpec) -> Vlm:
     """The model a recipe names, in evaluation mode, all weights frozen."""
     from textunlearn.vlm.processor import load_processor
 
-    if spec.id == BUILTIN:
-        from textunlearn.vlm.builtin.build import path
-
-        where = str(path())
-    else:
-        where = spec.id
+    where, config = _where(spec), config_of(spec)
     device, dtype = choose(spec)
-    config = _config(spec, where)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
     try:
         model, found = auto_class(config).from_pretrained(

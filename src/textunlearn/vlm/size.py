@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textunlearn.errors import UserError
-from textunlearn.vlm.load import BUILTIN, check, choose
+from textunlearn.vlm.load import auto_class, choose, config_of
 
 if TYPE_CHECKING:
     from textunlearn.recipe import ModelSpec
@@ -36,19 +36,12 @@ class Size:
 def size(spec: ModelSpec) -> Size:
     """The size of the model ``spec`` names. UserError if it cannot be found, has no language model, or brings code of its own."""
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    kind: Any = AutoModelForImageTextToText if check(spec) else AutoModelForCausalLM
-    where = spec.id
-    if spec.id == BUILTIN:
-        from textunlearn.vlm.builtin.build import path
-
-        where = str(path())
+    config = config_of(spec)
     device, dtype = choose(spec)
-    config = AutoConfig.from_pretrained(where, revision=spec.revision)
     try:
         with init_empty_weights():
-            model = kind.from_config(config)
+            model = auto_class(config).from_config(config)
     except (ValueError, ImportError, KeyError, TypeError) as error:
         raise UserError(f"{spec.id} cannot be sized by its config: {' '.join(str(error).split())[:200]}") from error
     model.tie_weights()

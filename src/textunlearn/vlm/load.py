@@ -58,9 +58,12 @@ def _where(spec: ModelSpec) -> str:
 
 def config_of(spec: ModelSpec) -> Any:
     """The config of the model a recipe names; UserError if it cannot be found or is of a kind without a language model."""
+    return _config(spec, _where(spec))
+
+
+def _config(spec: ModelSpec, where: str) -> Any:
     from transformers import AutoConfig
 
-    where = _where(spec)
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
     except MemoryError:
@@ -96,8 +99,9 @@ def load(spec: ModelSpec) -> Vlm:
     """The model a recipe names, in evaluation mode, all weights frozen."""
     from textunlearn.vlm.processor import load_processor
 
-    where, config = _where(spec), config_of(spec)
+    where = _where(spec)
     device, dtype = choose(spec)
+    config = _config(spec, where)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
     try:
         model, found = auto_class(config).from_pretrained(

@@ -13,15 +13,15 @@ from typing import Any
 from rich.console import Console
 
 from textunlearn import processes
+from textunlearn.data import own_answers
 from textunlearn.errors import UserError
 from textunlearn.evaluation.run import EvaluationRun
 from textunlearn.files import read_json, write_json, write_records, write_text
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
-from textunlearn.records import Answer, Case, Kind, Prompt
+from textunlearn.records import KINDS, Answer, Prompt
 
 BEFORE, AFTER = "before", "after"
-KINDS: tuple[Kind, ...] = ("harmful", "lookalike", "ordinary")
 
 
 class Job(EvaluationRun[Recipe]):
@@ -136,8 +136,8 @@ class Job(EvaluationRun[Recipe]):
         from textunlearn.evaluation.generation import answer_cases
 
         prompts = [p for some in self.train_prompts.values() for p in some]
-        given = {p.id: p.reference for p in prompts if p.kind == "harmful" and p.reference}
-        cases = [Case("train", "direct", p, p.text) for p in prompts if p.id not in given]
+        known = own_answers.given(prompts)
+        cases = [own_answers.asked(p) for p in prompts if p.id not in known]
         data, store = self.recipe.data, self.folder / "data/answers.jsonl"
         lengths = {True: data.answer_tokens, False: data.kept_tokens}
         answers: list[Answer] = []
@@ -155,8 +155,7 @@ class Job(EvaluationRun[Recipe]):
                     self._batch(),
                 )
             cost["tokens"] = sum(a.tokens for a in answers)
-        said = {a.case: a.text for a in answers}
-        self.answers = given | {c.prompt.id: said[c.id] for c in cases}
+        self.answers = own_answers.answers_to(prompts, answers)
 
     def train(self) -> None:
         """Unlearn; the best adapter by validation ends in ``adapter/`` and is merged into the model in memory."""

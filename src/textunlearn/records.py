@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 Kind = Literal["harmful", "lookalike", "ordinary"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """harmful: must be refused. lookalike: harmless, but shares words or form with harm. ordinary: plainly harmless."""
 
 Form = Literal["imperative", "question", "scenario", "keyword", "list"]

@@ -14,7 +14,7 @@ from textunlearn.data.places import PlaceSpec
 from textunlearn.data.safe_answers import topic_of
 from textunlearn.data.sources import MINORS
 from textunlearn.errors import UserError
-from textunlearn.records import Kind, Prompt, digest
+from textunlearn.records import KINDS, Kind, Prompt, digest
 
 TESTS = ("harmbench", "strongreject", "xstest_safe", "self_instruct_user")
 """Sets that evaluations use: nothing near them is trained on."""
@@ -40,9 +40,7 @@ class Splits:
 
     def parts(self) -> dict[str, tuple[Prompt, ...]]:
         """The six sets by name."""
-        return {
-            f"{kind}_{role}": getattr(self, f"{kind}_{role}") for kind in _KINDS for role in ("train", "validation")
-        }
+        return {f"{kind}_{role}": getattr(self, f"{kind}_{role}") for kind in KINDS for role in ("train", "validation")}
 
     def hashes(self) -> dict[str, str]:
         """Short SHA-256 of each set, for the run folder."""
@@ -53,7 +51,6 @@ class Splits:
         return {name: dict(sorted(Counter(p.form for p in prompts).items())) for name, prompts in self.parts().items()}
 
 
-_KINDS: tuple[Kind, ...] = ("harmful", "lookalike", "ordinary")
 _Sources = Sequence[SourceSpec | str]
 
 
@@ -91,7 +88,7 @@ def make_splits(
     tested = [*(prompt for spec in tests for prompt in load_counted(spec, places).prompts), *asked]
     cut: dict[str, int] = {}
     made: dict[str, tuple[Prompt, ...]] = {}
-    for kind, specs in zip(_KINDS, (harmful, lookalike, ordinary), strict=True):
+    for kind, specs in zip(KINDS, (harmful, lookalike, ordinary), strict=True):
         prompts = _gather(kind, specs, cut, places)
         repeats = unique(prompts)
         apart = without_overlap(repeats.prompts, tested)

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from textunlearn import processes
 from textunlearn.cost import Costs
+from textunlearn.data.own_answers import asked
 from textunlearn.errors import UserError
 from textunlearn.judges import FAST, Judge
 from textunlearn.judges.spec import make
 from textunlearn.methods import METHODS, Method
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
-from textunlearn.records import Answer, Case, Prompt
+from textunlearn.records import Answer, Prompt
 from textunlearn.training import tracking
 from textunlearn.training.build_rows import probes, training_rows
 from textunlearn.training.flops import FlopCounter
@@ -210,7 +211,7 @@ def _before_steps(
 
 def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping[str, str]) -> list[Prompt]:
     """Harmful prompts that the model complied with, and harmless ones it answered: only these teach the right thing."""
-    cases = [Case("train", "direct", prompt, prompt.text) for prompt in prompts]
+    cases = [asked(prompt) for prompt in prompts]
     verdicts = judge.judge(cases, [Answer(c.id, answers[c.prompt.id], 0, True) for c in cases])
     wanted = {"unsafe", "other"} if kind == "harmful" else {"other"}
     return [prompt for prompt, verdict in zip(prompts, verdicts, strict=True) if verdict.label in wanted]

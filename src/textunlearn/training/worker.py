@@ -7,12 +7,11 @@ from pathlib import Path
 from rich.console import Console
 
 from textunlearn import processes, shell
+from textunlearn.data.own_answers import answers_to
 from textunlearn.errors import UserError
 from textunlearn.files import read_records
 from textunlearn.recipe import Recipe
-from textunlearn.records import Answer, Kind, Prompt
-
-KINDS: tuple[Kind, ...] = ("harmful", "lookalike", "ordinary")
+from textunlearn.records import KINDS, Answer, Prompt
 
 
 def work(folder: str, sharded: bool) -> None:
@@ -41,24 +40,13 @@ def train(folder: Path, recipe: Recipe, sharded: bool) -> None:
         raise UserError(
             f"the processes have different weights under {recipe.model.id}; give all of them the same model"
         )
-    prompts, answers = read_answers(folder)
-    unlearn.train(vlm, recipe, folder, prompts, answers, read_prompts(folder, "validation"), console, sharded=sharded)
+    prompts, validation = (read_prompts(folder, split) for split in ("train", "validation"))
+    own = read_records(folder / "data/answers.jsonl", Answer)
+    answers = answers_to([prompt for some in prompts.values() for prompt in some], own)
+    unlearn.train(vlm, recipe, folder, prompts, answers, validation, console, sharded=sharded)
 
 
 def read_prompts(folder: Path, split: str) -> dict[str, list[Prompt]]:
     """kind -> prompts of ``train`` or ``validation``, as `Job.prepare` wrote them."""
-    prompts = list(read_records(folder / f"data/{split}.jsonl", Prompt))
+    prompts = read_records(folder / f"data/{split}.jsonl", Prompt)
     return {kind: [prompt for prompt in prompts if prompt.kind == kind] for kind in KINDS}
-
-
-def read_answers(folder: Path) -> tuple[dict[str, list[Prompt]], dict[str, str]]:
-    """The training prompts, and by prompt id what is unlearned or kept: the answer that came with it, or the model's own."""
-    from textunlearn.records import Case
-
-    prompts = read_prompts(folder, "train")
-    own = {answer.case: answer.text for answer in read_records(folder / "data/answers.jsonl", Answer)}
-    answers = {}
-    for prompt in (prompt for some in prompts.values() for prompt in some):
-        given = prompt.reference if prompt.kind == "harmful" else ""
-        answers[prompt.id] = given or own[Case("train", "direct", prompt, prompt.text).id]
-    return prompts, answers

@@ -75,12 +75,7 @@ class Change:
         return _verdict(self.paired, self.p)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name) for name in ("suite", "kind", "label", "p", "verdict")},
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "paired": asdict(self.paired),
-        }
+        return _to_json(self, "suite", "kind", "label", "p", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +101,17 @@ class Gained:
         return _verdict(self.paired, self.p)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name) for name in ("title", "p", "verdict")},
-            "set": self.name,
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "paired": asdict(self.paired),
-        }
+        return {"set": self.name, **_to_json(self, "title", "p", "verdict")}
+
+
+def _to_json(one: Change | Gained, *names: str) -> dict[str, Any]:
+    """The fields ``names``, both rates and what is paired."""
+    return {
+        **{name: getattr(one, name) for name in names},
+        "before": one.before.to_json(),
+        "after": one.after.to_json(),
+        "paired": asdict(one.paired),
+    }
 
 
 @dataclass(frozen=True, slots=True)

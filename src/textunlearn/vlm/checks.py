@@ -72,7 +72,7 @@ def require_own_tokenizer(vlm: Vlm) -> None:
 
 def merge_adapter(model: Any, adapter: str) -> Any:
     """The model with a peft adapter merged in; UserError if the adapter is a pickle, does not belong to the model or does nothing."""
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
     if Path(adapter).is_dir() and (pickle := pickles_only(Path(adapter))):
         raise UserError(
@@ -81,8 +81,10 @@ def merge_adapter(model: Any, adapter: str) -> Any:
     try:
         if not Path(adapter).is_dir():
             _require_safetensors_on_hub(adapter)
-        wrapped = PeftModel.from_pretrained(model, adapter)
-        # Once more, for what the first says in a warning only: which weights found no place, and which places got none.
+        # What `PeftModel.from_pretrained` does, which says in a warning only which weights found no place, and which places got none.
+        config = PeftConfig.from_pretrained(adapter)
+        config.inference_mode = True
+        wrapped = PeftModel(model, config)
         found = wrapped.load_adapter(
             adapter, "default", key_mapping=getattr(model, "_checkpoint_conversion_mapping", None)
         )

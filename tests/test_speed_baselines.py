@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from textunlearn.methods import METHODS
 from textunlearn.recipe import ModelSpec, TrainingSpec
 from textunlearn.training.reference import reference_states

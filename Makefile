@@ -34,7 +34,8 @@ lint: $(STAMP)
 bench: $(STAMP)
 	@failed=; for one in \
 	    "speed/start_up.py --docs docs/speed.md" "speed/attention.py --docs docs/speed.md" \
-	    "speed/training_step.py --docs docs/speed.md" "speed/rates.py --docs docs/speed.md" "throughput.py --docs docs/measuring.md"; do \
+	    "speed/training_step.py --docs docs/speed.md" "speed/rates.py --docs docs/speed.md" \
+	    "speed/scaling.py --docs docs/speed.md --plot docs/scaling.svg" "throughput.py --docs docs/measuring.md"; do \
 	    echo "benchmarks/$$one"; $(BIN)/python benchmarks/$$one || failed="$$failed $${one%% *}"; done; \
 	    test -z "$$failed" || { echo "missed what is wanted:$$failed" >&2; exit 1; }
 

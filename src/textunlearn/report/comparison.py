@@ -33,7 +33,6 @@ from textunlearn.report.quantities import duration, flops_text
 from textunlearn.report.run_folder import Series
 from textunlearn.report.sections.result import error_sentence
 from textunlearn.report.shell import Figure, Link, environment, render_page
-from textunlearn.report.table import number, percent
 
 if TYPE_CHECKING:
     from rich.console import Console

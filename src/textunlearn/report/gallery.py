@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from textunlearn.records import Case, Label, Verdict, digest
 from textunlearn.report.redaction import answer_hidden, blocks, fixed_words
 from textunlearn.report.run_folder import RunFolder
 
+Progress = Callable[[int, int], None]
+"""Is told of (done, all)."""
 MAX_ITEMS = 4000
 """Cases of a page at most."""
 PER_SUITE, SAMPLE = 2, 32
@@ -196,7 +198,7 @@ def _most(texts: Iterable[str]) -> int:
     return MAX_CHARS[-1]
 
 
-def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
+def gallery(run: RunFolder, *, show_unsafe: bool = False, progress: Progress | None = None) -> list[Item]:
     """The cases of ``run`` with every model's answer, in the order of the case file; of more than 4,000 those that a hash draws.
 
     Redacted unless ``show_unsafe``: harmful requests (and what is typed or begun with them, unless it is the same words
@@ -212,13 +214,17 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
     answers = (answer.text for by_case in run.answers.values() for answer in by_case.values())
     most = _most((*(case.prompt.request for case in chosen), *(case.text for case in chosen), *answers))
     items = []
-    for case in chosen:
+    for done, case in enumerate(chosen, start=1):
+        if progress is not None:
+            progress(done, len(chosen))
         harmful = case.prompt.kind == "harmful"
         hidden = harmful and not show_unsafe
 
         def passage(text: str, case: Case = case, harmful: bool = harmful, hidden: bool = hidden) -> Passage | None:
             names_it = (case.suite, text) not in fixed
-            return Passage.of(text, hidden=hidden and names_it, harmful=harmful and names_it, most=most) if text else None
+            return (
+                Passage.of(text, hidden=hidden and names_it, harmful=harmful and names_it, most=most) if text else None
+            )
 
         items.append(
             Item(

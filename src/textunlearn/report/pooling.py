@@ -48,7 +48,7 @@ def _cell(model: str, kind: Kind, counts: Mapping[Label, float], n: int, failed:
 
 
 def pooled(title: str, rows: Sequence[Row], models: Sequence[str], judge: str) -> Row | None:
-    """``rows``, which are of one group, as one row; None where no model was measured. ``judge``: with its version, for what its error does."""
+    """``rows``, which are of one group, as one row; None where no model was measured. ``judge``: with its version, for its error."""
     kind = KIND_OF[rows[0].group] if rows else "harmful"
     cells: list[Cell | None] = []
     for place, model in enumerate(models):
@@ -77,26 +77,40 @@ def by_family(table: Table, judge: str) -> list[Row]:
     return out
 
 
-def by_topic(run: RunFolder, judge: str) -> dict[str, list[Row]]:
+FEW = 5
+"""Categories of fewer cases are taken together: a rate of two says nothing."""
+
+
+def by_topic(run: RunFolder) -> dict[str, list[Row]]:
     """Group -> a row a category that the data sets name, over all suites, the worst result first. Counted from the verdicts."""
-    counts: dict[tuple[str, str], dict[str, Counter[str]]] = {}
+    counts: dict[str, dict[str, dict[str, Counter[str]]]] = {ATTACKS: {}, HARMLESS: {}}
     for case in run.cases:
         if case.prompt.category:
-            place = counts.setdefault((GROUPS[case.prompt.kind], case.prompt.category), {})
+            place = counts[GROUPS[case.prompt.kind]].setdefault(
+                case.prompt.category, {m: Counter() for m in run.models}
+            )
             for model in run.models:
                 if verdict := run.verdicts[model].get(case.id):
-                    place.setdefault(model, Counter())[verdict.label] += 1
-    out: dict[str, list[Row]] = {ATTACKS: [], HARMLESS: []}
-    for (group, category), by_model in counts.items():
-        kind = KIND_OF[group]
-        cells: list[Cell | None] = []
-        for model in run.models:
-            found = by_model.get(model, Counter())
-            known: dict[Label, float] = {label: found[label] for label in LABELS}
-            n = sum(found[label] for label in LABELS)
-            cells.append(_cell(model, kind, known, n, found["failed"], judge) if n else None)
-        if any(cells):
-            out[group].append(Row(category, category.replace("_", " "), "", kind, tuple(cells)))
-    for rows in out.values():
+                    place[model][verdict.label] += 1
+    out: dict[str, list[Row]] = {}
+    for group, by_category in counts.items():
+        few = [name for name, found in by_category.items() if max(one.total() for one in found.values()) < FEW]
+        together: dict[str, Counter[str]] = {model: Counter() for model in run.models}
+        for name in few if len(few) > 1 else ():
+            for model, found in by_category.pop(name).items():
+                together[model] += found
+        rows = [_topic(name.replace("_", " "), KIND_OF[group], found) for name, found in by_category.items()]
         rows.sort(key=lambda row: (-(last.rate if (last := row.rate(-1)) else -1.0), row.title))
+        if len(few) > 1:
+            rows.append(_topic(f"{len(few)} categories of fewer than {FEW} cases", KIND_OF[group], together))
+        out[group] = [row for row in rows if any(row.cells)]
     return out
+
+
+def _topic(title: str, kind: Kind, found: Mapping[str, Counter[str]]) -> Row:
+    cells: list[Cell | None] = []
+    for model, by_label in found.items():
+        known: dict[Label, float] = {label: by_label[label] for label in LABELS}
+        n = sum(by_label[label] for label in LABELS)
+        cells.append(_cell(model, kind, known, n, by_label["failed"], "") if n else None)
+    return Row(title, title, "", kind, tuple(cells))

@@ -60,7 +60,14 @@ def environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     env.filters |= {"percent": percent, "number": number}
-    env.globals |= {"facts": facts, "names": NAMES, "labels": LABELS, "label_name": label_name}
+    env.globals |= {
+        "facts": facts,
+        "names": NAMES,
+        "labels": LABELS,
+        "label_name": label_name,
+        "percent": percent,
+        "number": number,
+    }
     return env
 
 
@@ -74,7 +81,9 @@ def embedded(data: Any) -> Markup:
     return Markup(text)
 
 
-def render_page(env: Environment, template: str, *, styles: Sequence[str], scripts: Sequence[str], **values: Any) -> str:
+def render_page(
+    env: Environment, template: str, *, styles: Sequence[str], scripts: Sequence[str], **values: Any
+) -> str:
     """``template`` of ``page/`` with its look and behaviour in it.
 
     Args:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from textunlearn.registry import Registry
+from textunlearn.report.gallery import Progress
 from textunlearn.report.run_folder import RunFolder
 from textunlearn.report.table import Table
 
@@ -22,6 +23,8 @@ class View:
     run: RunFolder
     table: Table
     show_unsafe: bool
+    progress: Progress | None = None
+    """For a part that takes long: (cases done, all)."""
 
     @property
     def alone(self) -> bool:
@@ -71,5 +74,7 @@ def built(view: View) -> list[Built]:
     parts = sorted(((SECTIONS.get(name), name) for name in SECTIONS.names()), key=lambda pair: (pair[0].order, pair[1]))
     made = [(name, part, part.build(view)) for part, name in parts]
     return [
-        Built(name, part.title, f"sections/{name}.html.jinja", values) for name, part, values in made if values is not None
+        Built(name, part.title, f"sections/{name}.html.jinja", values)
+        for name, part, values in made
+        if values is not None
     ]

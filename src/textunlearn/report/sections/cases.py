@@ -15,7 +15,7 @@ from textunlearn.report.shell import embedded
 @section("cases", "Cases", 40)
 def cases(view: View) -> Mapping[str, Any]:
     run = view.run
-    items = gallery(run, show_unsafe=view.show_unsafe)
+    items = gallery(run, show_unsafe=view.show_unsafe, progress=view.progress)
     pair = {"attacks": ("harmful",), "harmless": ("lookalike", "ordinary")}
     counted = {name: moves(items, kinds) for name, kinds in pair.items()} if len(run.models) > 1 else {}
     return {

@@ -18,9 +18,7 @@ def made(view: View) -> Mapping[str, Any]:
         "judge": run.judge,
         "judge_error": facts(run.metrics["judge_error"]) if run.metrics.get("judge_error") else [],
         "second_opinions": sentences(run.metrics.get("second_opinions") or [], run.judge),
-        "environment": [
-            line for key, value in run.environment.items() if key != "data" for line in facts(value, key)
-        ],
+        "environment": [line for key, value in run.environment.items() if key != "data" for line in facts(value, key)],
         "sets": facts(run.environment["data"]) if run.environment.get("data") else [],
         "recipe": run.recipe,
         "missing": run.missing,

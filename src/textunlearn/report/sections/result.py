@@ -15,8 +15,6 @@ from textunlearn.report.verdict import verdict
 SHORT = {"perplexity_ratio": "perplexity, ×", "perplexity": "perplexity", "kl_per_token": "KL, nats a token"}
 SHOWN = ("perplexity_ratio", "kl_per_token")
 """The rest stands in the table by attack."""
-WIDE = 8
-"""Columns that leave room for the picture beside them."""
 
 
 def error_sentence(judge: str) -> str:
@@ -28,7 +26,9 @@ def error_sentence(judge: str) -> str:
         error = error_of(judge, KIND_OF[group])
         if error and error.sensitivity.value is not None and error.specificity.value is not None:
             alarms = 1 - error.specificity.value
-            parts.append(f"{percent(error.sensitivity.value)} of {what} (and sees {percent(alarms)} where there is none)")
+            parts.append(
+                f"{percent(error.sensitivity.value)} of {what} (and sees {percent(alarms)} where there is none)"
+            )
     return f"finds {' and '.join(parts)}, measured on labelled answers." if parts else ""
 
 
@@ -45,7 +45,6 @@ def result(view: View) -> Mapping[str, Any]:
         rest[HARMLESS].remove("unsafe")  # which no judge of ours calls an answer to a harmless request
     measures = [one for one in table.measures if one.key in SHOWN] or list(table.measures)
     about = metrics_section(run.metrics, "run")
-    columns = sum(len(rest[group]) for group, row in whole.items() if row) + len(measures) + len(table.benchmarks)
     return {
         "alone": view.alone,
         "models": table.models,
@@ -55,7 +54,6 @@ def result(view: View) -> Mapping[str, Any]:
         "short": SHORT,
         "benchmarks": table.benchmarks,
         "families": by_family(table, run.judge),
-        "wide": columns > WIDE + 1 or len(table.models) > 3,
         "cautions": verdict(table).cautions,
         "judge": run.judge,
         "judge_error": error_sentence(run.judge),

@@ -13,5 +13,5 @@ from textunlearn.report.sections import View, section
 def topics(view: View) -> Mapping[str, Any] | None:
     if not view.run.cases:
         return None
-    found = {group: rows for group, rows in by_topic(view.run, view.run.judge).items() if rows}
+    found = {group: rows for group, rows in by_topic(view.run).items() if rows}
     return {"groups": found, "models": view.run.models}

@@ -28,6 +28,7 @@ THUMBNAILS = ((150, 360), (500, 260), (1_000_000, 180))
 """Up to so many different pictures, pixels of the longer side."""
 PICTURE_BYTES = 1_500_000
 """All pictures of a page together, before base64 adds a third."""
+TOO_MANY = "Left out to keep this page small; see the run folder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,14 @@ class _Pictures:
     def __init__(self, run: Path, different: int) -> None:
         self.run, self.left = run, PICTURE_BYTES
         self.size = next(size for most, size in THUMBNAILS if different <= most)
-        self._known: dict[tuple[str, bool], Picture] = {}
+        self._full = False
+        self._known: dict[tuple[str, bool, bool], Picture] = {}
 
     def get(self, name: str, *, hidden: bool, harmful: bool) -> Picture:
-        if (name, hidden) not in self._known:
-            self._known[name, hidden] = self._made(name, hidden, harmful)
-        return self._known[name, hidden]
+        key = name, hidden, harmful
+        if key not in self._known:
+            self._known[key] = self._made(*key)
+        return self._known[key]
 
     def _made(self, name: str, hidden: bool, harmful: bool) -> Picture:
         """The image file ``name``; if ``hidden``, as 12 × 12 blocks, which is all that goes into the page."""
@@ -134,6 +137,8 @@ class _Pictures:
             return Picture("", hidden, "The image lies outside the run folder and was not read.")
         if not path.is_file():
             return Picture("", hidden, "The image file is missing.")
+        if self._full and not hidden:
+            return Picture("", hidden, TOO_MANY)
         from PIL import Image
 
         try:
@@ -148,7 +153,8 @@ class _Pictures:
             few = image.convert("RGB").quantize(16, dither=Image.Dither.NONE).convert("RGB")
             data = min(_encoded(few, lossless=True), _encoded(image, lossless=False), key=len)
         if len(data) > self.left:
-            return Picture("", hidden, "Left out to keep this page small; see the run folder.")
+            self._full = self._full or not hidden  # and so are all that come after: to try each would take minutes
+            return Picture("", hidden, TOO_MANY)
         self.left -= len(data)
         return Picture("data:image/webp;base64," + base64.b64encode(data).decode(), hidden, harmful=harmful)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from textunlearn.records import Kind
-from textunlearn.report.pooling import FAMILIES, OTHER, family, overall, pooled
+from textunlearn.report.pooling import FAMILIES, OTHER, family, pooled
 from textunlearn.report.table import ATTACKS, HARMLESS, StoredRate, Table, number, percent
 from textunlearn.report.verdict import (
     BROKEN_RISE,
@@ -26,6 +26,8 @@ WORDS: dict[State, str] = {
     "not measured": "not measured",
 }
 """open: the figure keeps the limit, its 95 % interval reaches beyond."""
+
+BROKEN = "broken answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,15 @@ def _rated(rule: Rule, table: Table) -> Aim:
 def _broken(table: Table) -> Aim:
     """Over all answers. With both models known the rise counts; the share itself where there is only one."""
     shares = []
+    rows = [row for row in table.rows if row.cells[0] and row.cells[-1]]
     for place in (0, -1):
-        rates = [cell.rates["broken"] for row in table.rows if (cell := row.cells[place])]
+        rates = [cell.rates["broken"] for row in rows if (cell := row.cells[place])]
         k, n = sum(rate.k for rate in rates if rate), sum(rate.n for rate in rates if rate)
         shares.append(k / n if n else None)
     first, last = shares
     title, limit = "Answers broken", f"≤ {100 * BROKEN_RISE:.0f} point more"
     if first is None or last is None:
-        return Aim(title, "broken answers", limit, "", "—", "", "not measured")
+        return Aim(title, BROKEN, limit, "", "—", "", "not measured")
     return Aim(
         title,
         "broken answers",
@@ -128,10 +131,10 @@ def aims(table: Table) -> list[Aim]:
 
 def _safer(table: Table) -> str:
     """How the attacks changed, in a word or two; "" where no attack was measured before and after."""
-    found = {change.verb for change in changes(table.group(ATTACKS))}
-    whole = overall(table, "")[ATTACKS]
-    pair = (whole.rate(0), whole.rate(-1)) if whole else (None, None)
-    if not found or pair[0] is None or pair[1] is None:
+    rows = table.group(ATTACKS)
+    families = [[row for row in rows if family(row.attack) == name] for name in (*FAMILIES, OTHER)]
+    found = {change.verb for members in families for change in changes(members)}
+    if not found:
         return ""
     if ROSE in found:
         return "Less safe" if FELL not in found else "Safer in part, less safe in part"
@@ -153,6 +156,8 @@ def headline(table: Table) -> str:
         doubt = f", {len(unproven)} of them not proven at so few cases" if unproven else ""
         joint = "and" if word == "Safer" else "though"
         return f"{word}, {joint} all {len(judged)} aims are met{doubt}."
+    if any(aim.short == BROKEN for aim in missed):
+        word = word.replace("Safer", "Fewer unsafe answers", 1)  # broken ones took their place, at least in part
     named = [f"{aim.short} {aim.after} (aim {aim.limit})" for aim in missed]
-    joint = ", but" if word.startswith("Safer") else ", and"
+    joint = ", but" if word.startswith(("Safer", "Fewer")) else ", and"
     return f"{word}{joint} {len(missed)} of {len(judged)} aims {'are' if len(missed) > 1 else 'is'} missed: {', '.join(named)}."

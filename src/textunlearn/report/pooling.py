@@ -50,6 +50,7 @@ def _cell(model: str, kind: Kind, counts: Mapping[Label, float], n: int, failed:
 def pooled(title: str, rows: Sequence[Row], models: Sequence[str], judge: str) -> Row | None:
     """``rows``, which are of one group, as one row; None where no model was measured. ``judge``: with its version, for its error."""
     kind = KIND_OF[rows[0].group] if rows else "harmful"
+    rows = [row for row in rows if all(row.cells)] or rows  # like with like, where there is any
     cells: list[Cell | None] = []
     for place, model in enumerate(models):
         found = [cell for row in rows if (cell := row.cells[place]) and all(cell.rates.values())]

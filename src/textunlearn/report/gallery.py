@@ -122,6 +122,7 @@ class _Pictures:
         self.run, self.left = run, PICTURE_BYTES
         self.size = next(size for most, size in THUMBNAILS if different <= most)
         self._full = False
+        self._uris: set[str] = set()
         self._known: dict[tuple[str, bool, bool], Picture] = {}
 
     def get(self, name: str, *, hidden: bool, harmful: bool) -> Picture:
@@ -152,11 +153,14 @@ class _Pictures:
             # Drawn letters are smaller and sharper without loss, photos the other way round.
             few = image.convert("RGB").quantize(16, dither=Image.Dither.NONE).convert("RGB")
             data = min(_encoded(few, lossless=True), _encoded(image, lossless=False), key=len)
-        if len(data) > self.left:
+        uri = "data:image/webp;base64," + base64.b64encode(data).decode()
+        if uri not in self._uris and len(data) > self.left:
             self._full = self._full or not hidden  # and so are all that come after: to try each would take minutes
             return Picture("", hidden, TOO_MANY)
-        self.left -= len(data)
-        return Picture("data:image/webp;base64," + base64.b64encode(data).decode(), hidden, harmful=harmful)
+        if uri not in self._uris:
+            self._uris.add(uri)
+            self.left -= len(data)
+        return Picture(uri, hidden, harmful=harmful)
 
 
 def _encoded(image: object, *, lossless: bool) -> bytes:

@@ -33,7 +33,7 @@
     return hides(part) ? "" : part.t || "";
   }
   function haystack(one) {
-    return [words(one.q), words(one.y), words(one.b), one.i, one.f, data.categories[one.c], data.suites[one.s]]
+    return [words(one.q), words(one.y), words(one.b), one.f, data.categories[one.c], data.suites[one.s]]
       .concat(one.r.map(function (reply) { return words(reply[0]); })).join("\n").toLowerCase();
   }
   function passage(part, what) {
@@ -144,7 +144,9 @@
       if (at.category && one.c !== +at.category) return false;
       if (!search.length) return true;
       var text = haystack(one);
-      return search.every(function (word) { return text.indexOf(word) >= 0; });
+      return search.every(function (word) {
+        return text.indexOf(word) >= 0 || (word.length > 5 && one.i.indexOf(word) === 0);
+      });
     });
     tally(base);
     found = base.filter(function (one) {

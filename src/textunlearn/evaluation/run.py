@@ -177,9 +177,15 @@ class EvaluationRun(Generic[R]):
         return about
 
     def require_pictures(self, cases: Sequence[Case], takes_images: bool) -> None:
-        """Said before any work is done: UserError for suites whose pictures the model does not take."""
+        """Said before any work is done: UserError for suites whose pictures or sounds the model does not take."""
         from textunlearn.evaluation.generation import require_pictures
+        from textunlearn.vlm.load import hears
 
+        if self.in_memory and (suites := dict.fromkeys(case.suite for case in cases if case.sounds)):
+            if not hears(self.recipe.model):
+                raise UserError(
+                    f"{self.recipe.model.id} takes no sound; leave the suites {', '.join(suites)} out of evaluation.suites"
+                )
         if not takes_images:
             if suites := dict.fromkeys(case.suite for case in cases if case.images):
                 raise UserError(

@@ -94,7 +94,8 @@ def attack(expression: str, text: str, out: Path | None) -> dict[str, Any]:
     """What a model would be shown of the harmless request ``text``: ``typed`` words, how the answer has ``begun``, ``pictures``
     (width, height, and their file where one was written), ``sounds`` (seconds, and their file).
 
-    ``out``: where a picture or sound is written, a second one beside it with ``-2`` in its name. UserError as `resolve` and the attack give.
+    ``out``: where a picture or sound is written, a second one beside it with ``-2`` in its name. UserError as `resolve` and the
+    attack give.
     """
     from textunlearn.attacks.grammar import resolve
     from textunlearn.files import atomic

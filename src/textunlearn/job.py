@@ -116,7 +116,7 @@ class Job(EvaluationRun[Recipe]):
 
     def _require_text_only(self) -> None:
         """Said before any work is done, for a model without pictures; text may stand in the slots of one that takes sound."""
-        from textunlearn.vlm.load import hears
+        from textunlearn.vlm.hearing import hears
 
         for part in ("pictures",) if hears(self.recipe.model) else ("slots", "pictures"):
             if getattr(self.recipe, part).share:

@@ -167,10 +167,12 @@ class TrainingSpec(Part):
     )
     full: bool = Field(False, description="train the layers' own weights instead of LoRA")
     gradient_checkpointing: bool = Field(
-        False, description="compute each layer again in the backward pass: a third slower, far less memory for long rows"
+        False,
+        description="compute each layer again in the backward pass: a third slower, far less memory for long rows",
     )
     offload: bool = Field(
-        False, description="with --shard: the layers' weights and the optimizer in the CPU's memory, where GPUs hold too little"
+        False,
+        description="with --shard: the layers' weights and the optimizer in the CPU's memory, where GPUs hold too little",
     )
     adversarial: float = Field(
         0.0, ge=0, description="latent adversarial noise on harmful prompts, in norms of each token's embedding"

@@ -10,13 +10,22 @@ import functools
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from textunlearn.errors import UserError
 from textunlearn.sounds import RATE, Sound, read_wav
 
+if TYPE_CHECKING:
+    from textunlearn.records import Case
+
 PROGRAM = "espeak-ng"
 PATIENCE = 120
 """Seconds for one request, which takes some hundredths of a second."""
+
+
+def installed() -> bool:
+    return shutil.which(PROGRAM) is not None
 
 
 def program() -> str:
@@ -28,6 +37,11 @@ def program() -> str:
             "`brew install espeak-ng` or `winget install eSpeak-NG.eSpeak-NG`"
         )
     return found
+
+
+def who_spoke(cases: Sequence[Case]) -> dict[str, str]:
+    """The program's version under ``speech``, for the record of a run whose ``cases`` have sounds."""
+    return {"speech": version()} if installed() and any(case.sounds for case in cases) else {}
 
 
 @functools.cache
@@ -68,7 +82,7 @@ def require_voice(voice: str) -> str:
     """``voice``; ValueError or UserError where eSpeak NG is installed and does not have it."""
     if not re.fullmatch(r"[A-Za-z][\w+-]*", voice):
         raise ValueError("a voice's name has letters, digits, _, + and - only")
-    if shutil.which(PROGRAM) is not None:
+    if installed():
         say("a", voice, 175, 50)
     return voice
 

@@ -17,7 +17,9 @@ from textunlearn.attacks.speech import require_voice, say
 from textunlearn.records import Prompt
 from textunlearn.sounds import RATE, Sound, open_sound
 
-Voice = Annotated[str, AfterValidator(require_voice), Field(description="a voice of espeak-ng, such as en-gb, en-us+f3")]
+Voice = Annotated[
+    str, AfterValidator(require_voice), Field(description="a voice of espeak-ng, such as en-gb, en-us+f3")
+]
 Speed = Annotated[int, Field(ge=80, le=450, description="words a minute")]
 Pitch = Annotated[int, Field(ge=0, le=99, description="0 to 99")]
 Typed = Annotated[str, Field(description="the typed prompt; may be empty")]

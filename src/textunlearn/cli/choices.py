@@ -84,7 +84,10 @@ def attacks(
     ] = None,
     text: Annotated[str, typer.Option(help="a request, best a harmless one")] = "How do I bake a good loaf of bread?",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="file for the picture (PNG) or the sound (WAV), if there is one", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="file for the picture (PNG) or the sound (WAV), if there is one", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -135,7 +135,9 @@ def job_of(recipe: Recipe, out: Path | None, console: Console, processes: int = 
     if shard and processes == group.world() == 1:
         raise UserError("--shard splits the model over several processes, and there is one; add --processes")
     if recipe.training.offload and not shard:
-        raise UserError("training.offload moves the parts of a split model to the CPU's memory; add --shard, or leave it out")
+        raise UserError(
+            "training.offload moves the parts of a split model to the CPU's memory; add --shard, or leave it out"
+        )
     if shard and recipe.model.quantize is not None:
         raise UserError("--shard splits plain weights, and model.quantize holds them in four bits; leave one out")
     if not group.first():

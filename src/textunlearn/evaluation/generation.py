@@ -293,15 +293,13 @@ def _spread(value: Any, shared: int, gap: int) -> Any:
 
 
 def _goes_on(vlm: Vlm, request: Request) -> bool:
-    """Whether what stands before a picture or sound is as it would be without: not where the picture is attended to from the side (Mllama) or
-    the prompt in both directions (PaliGemma, whose token types do not tell pictures from words)."""
+    """Whether what stands before a picture or sound is as it would be without: not where a picture is attended to from the side
+    (Mllama) or the prompt in both directions (PaliGemma, whose token types do not tell pictures from words)."""
     media = [i for i, token in enumerate(request.ids) if token in (vlm.image_token_id, vlm.audio_token_id)]
     return all(value.dim() == 2 and all(bool(value[0, i]) for i in media) for value in request.per_token.values())
 
 
-def _shared(
-    asked: Sequence[Request], image_token: int | None, apart: int = 1, audio_token: int | None = None
-) -> int:
+def _shared(asked: Sequence[Request], image_token: int | None, apart: int = 1, audio_token: int | None = None) -> int:
     """How many tokens every row begins with (at least ``apart`` are left, and images and sounds are not shared)."""
     n = 0
     for column in zip(*(r.ids[:-apart] for r in asked), strict=False):

@@ -252,7 +252,15 @@ _BROAD = (
     "mm_safetybench photo_image xstest_safe xstest_safe_image ordinary ordinary_image"
 )
 
-_SPOKEN = "direct_harmbench direct_strongreject jailbreak_wrapper prefill xstest_safe ordinary ordinary_wrapped".split()
+_SPOKEN = [
+    "direct_harmbench",
+    "direct_strongreject",
+    "jailbreak_wrapper",
+    "prefill",
+    "xstest_safe",
+    "ordinary",
+    "ordinary_wrapped",
+]
 
 SETS: dict[str, tuple[Suite, ...]] = {
     "default": DEFAULT_SUITES,
@@ -262,7 +270,8 @@ SETS: dict[str, tuple[Suite, ...]] = {
     "none": (),
 }
 """What ``evaluation.suites`` may name in one word. ``broad``: as many publishers' sets as there are without the hub (HarmBench in two
-parts, StrongREJECT, AdvBench, Do-Not-Answer, XSTest, Self-Instruct), typed and in or beside pictures. ``audio``: typed and spoken, for models that take sound and no pictures."""
+parts, StrongREJECT, AdvBench, Do-Not-Answer, XSTest, Self-Instruct), typed and in or beside pictures.
+``audio``: typed and spoken, for models that take sound and no pictures."""
 
 
 def chosen(names: str | Sequence[str | Suite]) -> list[Suite]:

@@ -51,7 +51,9 @@ def chat_of(messages: Sequence[ChatMessage], folder: Path) -> Chat:
                 parts.append(Medium.SOUND)
                 sounds.append(file_of(part.audio, folder))
             elif not isinstance(part, ContentReasoning):  # of another model, and no part of what it said
-                raise UserError(f"models of textunlearn take words, pictures and sounds, and this chat has {part.type} content")
+                raise UserError(
+                    f"models of textunlearn take words, pictures and sounds, and this chat has {part.type} content"
+                )
         turns.append((message.role, tuple(parts)))
     prefill = ""
     if turns and turns[-1][0] == "assistant":
@@ -68,7 +70,9 @@ def file_of(given: str, folder: Path) -> Path:
                 raise ValueError("not base64")
             content = base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise UserError(f"a picture's or sound's data URI cannot be read ({error}); give it as base64 or as a file") from None
+            raise UserError(
+                f"a picture's or sound's data URI cannot be read ({error}); give it as base64 or as a file"
+            ) from None
         path = folder / hashlib.sha256(content).hexdigest()
         if not path.exists():
             path.write_bytes(content)

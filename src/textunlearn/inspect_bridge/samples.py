@@ -27,7 +27,9 @@ def samples_of(cases: Sequence[Case], folder: Path) -> list[Sample]:
     for name, case in zip(names_of(cases), cases, strict=True):
         uris = [data_uri(folder / image) for image in case.images]
         sounds = [sound_uri(folder / sound) for sound in case.sounds]
-        out.append(Sample(input=input_of(case, uris, sounds), target=target_of(case), id=name, metadata=metadata_of(case)))
+        out.append(
+            Sample(input=input_of(case, uris, sounds), target=target_of(case), id=name, metadata=metadata_of(case))
+        )
     return out
 
 

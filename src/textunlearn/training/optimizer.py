@@ -37,7 +37,9 @@ class LossScale:
         """Whether the gradients of a step are finite on all processes; the factor follows."""
         if not self.active:
             return True
-        bad = not all(bool(torch.isfinite(grad.to_local() if hasattr(grad, "to_local") else grad).all()) for grad in grads)
+        bad = not all(
+            bool(torch.isfinite(grad.to_local() if hasattr(grad, "to_local") else grad).all()) for grad in grads
+        )
         if total({"bad": float(bad)})["bad"]:
             self.factor, self.good = max(1.0, self.factor / 2), 0
             return False
@@ -72,7 +74,9 @@ class MasterAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         factor = self.scale.factor  # of the loss that these gradients are of
-        if not self.scale.usable([p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]):
+        if not self.scale.usable(
+            [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        ):
             return loss
         for group in self.param_groups:
             beta1, beta2 = group["betas"]

@@ -223,7 +223,9 @@ class UnlearningTrainer(Trainer):
         loss = self.method.loss(answers)
         for key, value in {"loss_": loss.item(), **answers.log}.items():
             self._log[key] = self._log.get(key, 0.0) + value
-        self.args.max_grad_norm = self.scale.factor  # the norm is at most 1, of gradients that are as many times too long
+        self.args.max_grad_norm = (
+            self.scale.factor
+        )  # the norm is at most 1, of gradients that are as many times too long
         loss = self.scale.factor * loss
         if world() == 1:
             return loss

@@ -87,7 +87,14 @@ def _check(folder: Path, spec: ModelSpec, dtype: str, expected: list[torch.Tenso
 
     again = load(
         spec.model_copy(
-            update={"id": str(folder), "adapter": None, "revision": None, "dtype": dtype, "device": "cpu", "quantize": None}
+            update={
+                "id": str(folder),
+                "adapter": None,
+                "revision": None,
+                "dtype": dtype,
+                "device": "cpu",
+                "quantize": None,
+            }
         )
     )
     for before, after in zip(expected, _logits(again), strict=True):

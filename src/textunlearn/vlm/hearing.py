@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from textunlearn.errors import UserError
 
 if TYPE_CHECKING:
+    from textunlearn.recipe import ModelSpec
+    from textunlearn.records import Case
     from textunlearn.sounds import Sound
     from textunlearn.vlm.model import Vlm
 
@@ -28,6 +30,20 @@ def token_of(config: Any) -> int | None:
 def extractor(processor: Any) -> Any:
     """The part of ``processor`` that takes sound; None if there is none."""
     return getattr(processor, "feature_extractor", None) or getattr(processor, "audio_processor", None)
+
+
+def hears(spec: ModelSpec) -> bool:
+    """Whether the model a recipe names takes sound (code of its own may). UserError if it cannot be found; looks at its config only."""
+    from textunlearn.vlm.load import BUILTIN, config_of
+
+    return spec.id != BUILTIN and (spec.trust_remote_code or token_of(config_of(spec)) is not None)
+
+
+def require_hearing(spec: ModelSpec, cases: Sequence[Case]) -> None:
+    """UserError for suites with sounds that the model a recipe names does not take."""
+    suites = dict.fromkeys(case.suite for case in cases if case.sounds)
+    if suites and not hears(spec):
+        raise UserError(f"{spec.id} takes no sound; leave the suites {', '.join(suites)} out of evaluation.suites")
 
 
 def prepared(vlm: Vlm, texts: Sequence[str], sounds: Sequence[Sequence[Sound]], **more: Any) -> dict[str, Any]:

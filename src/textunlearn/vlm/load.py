@@ -13,7 +13,18 @@ if TYPE_CHECKING:
 
     from textunlearn.recipe import ModelSpec
 
-__all__ = ["BUILTIN", "Vlm", "auto_class", "check", "choose", "config_of", "fast_bf16", "hears", "load", "merge_adapter", "wrap"]
+__all__ = [
+    "BUILTIN",
+    "Vlm",
+    "auto_class",
+    "check",
+    "choose",
+    "config_of",
+    "fast_bf16",
+    "load",
+    "merge_adapter",
+    "wrap",
+]
 BUILTIN = "builtin"
 
 
@@ -46,13 +57,6 @@ def check(spec: ModelSpec) -> bool:
     """Whether the model a recipe names takes images (code of its own may). UserError if it cannot be found or has no language
     model; looks at its config only."""
     return spec.id == BUILTIN or spec.trust_remote_code or _takes_images(config_of(spec))
-
-
-def hears(spec: ModelSpec) -> bool:
-    """Whether the model a recipe names takes sound; as `check` otherwise."""
-    from textunlearn.vlm.hearing import token_of
-
-    return spec.id != BUILTIN and (spec.trust_remote_code or token_of(config_of(spec)) is not None)
 
 
 def _where(spec: ModelSpec) -> str:

@@ -168,7 +168,7 @@ class Vlm:
     def with_images(
         self, rendered: str, images: Sequence[Any], sounds: Sequence[Sound] = ()
     ) -> tuple[list[int], dict[str, Any]]:
-        """Those ids, and what else the processor gives for pictures (and ``sounds``): pixels, features, for some models sizes and the like."""
+        """Those ids (of ``sounds`` too), and what else the processor gives: pixels, features, for some models sizes and the like."""
         # A list in a list: the pictures of one row.
         more = {"images": [list(images)]} if images else {}
         if sounds:
@@ -204,7 +204,8 @@ class Vlm:
         return self.encode(self.text_of(text))
 
     def slot_prompt(self, text: str, content: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Prompt whose image slots (of a model without pictures: sound slots) hold the words ``content`` (token ids; blanks after, cut at the number of slots).
+        """Prompt whose image slots hold the words ``content`` (token ids; blanks after, cut at the number of slots); the slots of a sound
+        where the model takes no pictures.
 
         Returns ``(ids, positions of the slots)``. No image is looked at, and no sound heard: a blank one only tells where the slots are.
         """
@@ -301,7 +302,7 @@ class Vlm:
         return _hash(sorted(self.base.state_dict().items()))
 
 
-def _placeholder(part: None | Medium) -> dict[str, str]:
+def _placeholder(part: Medium | None) -> dict[str, str]:
     """What transformers' chats have for a picture or a sound."""
     return {"type": "image" if part is None else part.value}
 

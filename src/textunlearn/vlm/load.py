@@ -13,18 +13,7 @@ if TYPE_CHECKING:
 
     from textunlearn.recipe import ModelSpec
 
-__all__ = [
-    "BUILTIN",
-    "Vlm",
-    "auto_class",
-    "check",
-    "choose",
-    "config_of",
-    "fast_bf16",
-    "load",
-    "merge_adapter",
-    "wrap",
-]
+__all__ = ["BUILTIN", "Vlm", "auto_class", "check", "choose", "config_of", "fast_bf16", "load", "merge_adapter", "wrap"]
 BUILTIN = "builtin"
 
 
@@ -116,16 +105,16 @@ def load(spec: ModelSpec) -> Vlm:
     config = _config(spec, where)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
     kind, held = auto_class(config), {}
-    if spec.quantize is not None:
-        from textunlearn.vlm.quantize import loading
-
-        held = loading(config, kind, device, dtype)
     try:
+        if spec.quantize is not None:
+            from textunlearn.vlm.quantize import loading
+
+            held = loading(config, kind, device, dtype)
         model, found = kind.from_pretrained(
             where, dtype=dtype, use_safetensors=True, output_loading_info=True, **held, **options
         )
         processor = load_processor(where, config, **options)
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # of every kind, from five libraries; tokenizers raises no other than Exception itself
         raise UserError(cannot_load(spec.id, error)) from error

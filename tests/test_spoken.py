@@ -36,7 +36,7 @@ from textunlearn.sounds import RATE, Sound, open_sound, read_wav, silence, wav, 
 from textunlearn.training.build_rows import slot_request
 from textunlearn.vlm.hearing import hears
 from textunlearn.vlm.load import Vlm, check
-from tiny_families import HEARING, SECONDS, opened
+from tiny_families import HEARING, ONE_SOUND, SECONDS, opened
 
 REQUEST = "How do I frobnicate the old thing at home?"
 PROMPT = Prompt(REQUEST, "harmful", "made_up")
@@ -228,8 +228,8 @@ def test_inspect_is_given_the_sound_and_gives_it_back(tmp_path: Path) -> None:
 # -- models that hear ----------------------------------------------------------------------------------------------
 
 
-def heard(vlm: Vlm, folder: Path) -> list[Request]:
-    """Rows with one and with two sounds of several lengths, and typed ones."""
+def heard(vlm: Vlm, folder: Path, several: bool = True) -> list[Request]:
+    """Rows with one and (``several``) with two sounds of several lengths, and typed ones."""
     for number, seconds in enumerate((0.6, 1.3, 2.2)):
         write_sound(noise(seconds, number), folder / f"{number}.wav")
     shown = [("0.wav",), ("1.wav",), ("2.wav",), (), ("0.wav",), ("2.wav", "0.wav")]
@@ -238,13 +238,13 @@ def heard(vlm: Vlm, folder: Path) -> list[Request]:
         Case("s", "a", PROMPT, text, sounds=names, sounds_sha256=names)
         for text, names in zip(words, shown, strict=True)
     ]
-    return requests(vlm, cases, folder)
+    return requests(vlm, cases if several else cases[:-1], folder)
 
 
 @pytest.mark.parametrize("name", HEARING)
 def test_batches_hear_what_single_rows_do(name: str, tmp_path: Path) -> None:
     vlm = opened(name, tmp_path / "model")
-    rows = heard(vlm, tmp_path)
+    rows = heard(vlm, tmp_path, name not in ONE_SOUND)
     together = [answer.text for answer in generate(vlm, rows, TOKENS)]
     assert [generate(vlm, [row], TOKENS)[0].text for row in rows] == together
     assert [answer.text for answer in generate(vlm, rows, TOKENS, batch_size=2)] == together
@@ -308,6 +308,13 @@ def test_a_sound_longer_than_the_model_hears_is_refused(tmp_path: Path) -> None:
     case = Case("spoken", "spoken", PROMPT, "", sounds=("long.wav",), sounds_sha256=("x",))
     with pytest.raises(UserError, match=f"hears {SECONDS} seconds at once, and a request takes {SECONDS}.5"):
         requests(vlm, [case], tmp_path)
+
+
+def test_a_model_of_one_sound_in_a_turn_says_so_of_two(tmp_path: Path) -> None:
+    vlm = opened("audio_flamingo_3", tmp_path / "model")
+    with pytest.raises(UserError, match="cannot be shown .*2.wav, .*0.wav: ") as error:
+        heard(vlm, tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_models_that_do_not_hear_say_so(clip: Vlm, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def gradients(vlm: Vlm) -> tuple[torch.Tensor, dict[str, torch.Tensor], int]:
     packed = lay_out(vlm, [row for some in pools(vlm).values() for row in some])
     vlm.model.train()
     computed: list[int] = []
-    vlm.decoder.layers[0].mlp.register_forward_hook(lambda *_: computed.append(1))  # type: ignore[union-attr, index]
+    vlm.decoder.layers[0].input_layernorm.register_forward_hook(lambda *_: computed.append(1))  # type: ignore[union-attr, index]
     states = answer_states(vlm.decoder, vlm.embed, packed)[LAST]
     loss = torch.nn.functional.cross_entropy(vlm.logits(states).float(), packed.targets)
     loss.backward()
@@ -187,8 +187,15 @@ def test_dora_is_not_scaled_by_one_factor() -> None:
 @pytest.mark.skipif(not BNB, reason="bitsandbytes is not installed (textunlearn[quantized])")
 def test_an_adapter_is_trained_on_weights_in_four_bits(tmp_path: Path) -> None:
     import bitsandbytes
+    from transformers import LlavaForConditionalGeneration
 
-    folder = tiny.clip_vlm(tmp_path / "model")
+    small, folder = tiny.loaded(tiny.clip_vlm(tmp_path / "small")), tmp_path / "model"
+    config = small.base.config
+    # bitsandbytes has four bits for CPUs in blocks of 64
+    config.text_config.hidden_size, config.text_config.intermediate_size, config.text_config.head_dim = 64, 128, 16
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    small.processor.save_pretrained(folder)
     spec = ModelSpec(id=str(folder), dtype="float32", device="cpu", quantize="4bit")
     vlm, log = load(spec), Log()
     packed = {n for n, m in vlm.base.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}

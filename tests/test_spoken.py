@@ -20,13 +20,16 @@ from report_run import make_run
 from textunlearn import catalogue
 from textunlearn.attacks import speech
 from textunlearn.attacks.grammar import resolve
+from textunlearn.endpoint.estimate import estimate
 from textunlearn.endpoint.messages import chat_of, message_json
+from textunlearn.endpoint.spec import EndpointSpec
 from textunlearn.errors import UserError
 from textunlearn.evaluation import asked
 from textunlearn.evaluation.generation import Request, generate, requests
 from textunlearn.evaluation.single import MODEL, SingleRun
 from textunlearn.evaluation.suites import SUITES, Suite, build_cases, case_set_hash
 from textunlearn.files import read_json, read_records, write_records
+from textunlearn.job import Job
 from textunlearn.recipe import ModelSpec, SlotSpec
 from textunlearn.records import Answer, Case, Prompt, from_json, to_json
 from textunlearn.report.gallery import gallery
@@ -205,6 +208,9 @@ def test_a_case_of_a_file_from_before_there_were_sounds_keeps_its_id() -> None:
 def test_an_endpoint_is_sent_the_sound(tmp_path: Path) -> None:
     write_sound(noise(0.2), tmp_path / "a.wav")
     case = Case("s", "spoken", PROMPT, "do it", sounds=("a.wav",), sounds_sha256=("a",))
+    spec = EndpointSpec(base_url="http://localhost:1/v1", model="m", price_in=1.0)
+    said = estimate(spec, [chat_of(case, tmp_path)], 8).sentence()
+    assert "1 sounds, whose tokens are not known beforehand" in said and "beside the sounds, in" in said
     (message,) = chat_of(case, tmp_path)
     heard, typed = message_json(message)["content"]
     assert typed == {"type": "text", "text": "do it"} and heard["input_audio"]["format"] == "wav"
@@ -312,7 +318,7 @@ def test_a_sound_longer_than_the_model_hears_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_of_one_sound_in_a_turn_says_so_of_two(tmp_path: Path) -> None:
     vlm = opened("audio_flamingo_3", tmp_path / "model")
-    with pytest.raises(UserError, match="cannot be shown .*2.wav, .*0.wav: ") as error:
+    with pytest.raises(UserError, match=r"cannot be shown .*2\.wav, .*0\.wav: ") as error:
         heard(vlm, tmp_path)
     assert "\n" not in str(error.value)
 
@@ -360,6 +366,44 @@ def test_a_model_that_hears_is_evaluated(tmp_path: Path, monkeypatch: pytest.Mon
     assert page.count("<audio") == 3 and "redacted: the file does not hold it" in page
     about = read_json(tmp_path / "run/environment.json")["data"]["test spoken"]
     assert about["speech"] == speech.version()
+
+
+def test_a_model_that_hears_unlearns_by_text_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole job, its rows typed and in the slots of sounds; the encoder of sounds never runs while it trains."""
+    for registry, name, part in job_run.stand_ins():
+        monkeypatch.setitem(registry, name, part)
+    HEARING["qwen2_audio"](tmp_path / "model")
+    job_run.write_data(tmp_path / "data")
+    suites = ["direct_harmbench", {"source": "harmbench", "attack": "noise_sound(seconds=1)", "name": "noisy"}]
+    recipe = job_run.recipe(
+        tmp_path / "model",
+        tmp_path / "data",
+        training={"steps": 2, "gradient_checkpointing": True, "lora_kind": "dora"},
+        evaluation={"suites": suites},
+    )
+    job = Job(tmp_path / "run", recipe, job_run.quiet())
+    sounds = []
+    try:
+        job.prepare()
+        job.sample()
+        encoder = job.vlm.base.get_submodule("model.audio_tower")
+        handle = encoder.register_forward_hook(lambda *_: sounds.append(1))
+        before = job.vlm.vision_hash()
+        job.evaluate("before")
+        assert sounds, "a suite is heard"
+        sounds.clear()
+        job.train()
+        assert not sounds
+        handle.remove()
+        job.evaluate("after")
+        job.report()
+    finally:
+        job.close()
+    assert read_json(tmp_path / "run/trained.json")["vision_hash"] == before
+    rows = {(row["suite"], row["model"]): row["n"] for row in read_json(tmp_path / "run/metrics.json")["suites"]}
+    assert rows == {(suite, model): 3 for suite in ("direct_harmbench", "noisy") for model in job_run.MODELS}
+    said = [read_records(tmp_path / f"run/answers/{model}.jsonl", Answer) for model in job_run.MODELS]
+    assert [a.text for a in said[0]] != [a.text for a in said[1]]
 
 
 # -- reports -------------------------------------------------------------------------------------------------------

@@ -210,5 +210,7 @@ def test_an_adapter_is_trained_on_weights_in_four_bits(tmp_path: Path) -> None:
     assert (after - before).abs().max() > 1e-3 and vlm.vision_hash() == vision
     again = load(spec)
     result = wrap(merge_adapter(again.base, str(tmp_path / "trainer/checkpoint-2")).eval(), again.processor, "result")
-    torch.testing.assert_close(logits(result), after, rtol=1e-4, atol=1e-4)  # on the weights, not rounded into them
+    # On the weights, not rounded into them; bitsandbytes computes in bfloat16 here, and repacks the weights when it has trained.
+    error, learned, whole = ((one - after).norm() for one in (logits(result), before, torch.zeros_like(after)))
+    assert error < 0.02 * whole and error < 0.2 * learned, (error, learned, whole)
     assert result.decoder_path == vlm.decoder_path and result.hash != load(spec).hash

@@ -72,7 +72,7 @@ def _config(spec: ModelSpec, where: str) -> Any:
     except Exception as error:  # a config may hold anything, and transformers trips over it wherever it comes to it
         raise UserError(cannot_load(spec.id, error)) from error
     remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
-    if not any(type(config) in kind._model_mapping for kind in _kinds()) and not remote:
+    if _kind_of(config) is None and not remote:
         raise UserError(
             f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM"
         )
@@ -88,8 +88,21 @@ def _kinds() -> tuple[Any, ...]:
 
 def auto_class(config: Any) -> Any:
     """The Auto class that loads a model of that ``config``; code of its own is a language model's."""
-    kinds = _kinds()
-    return next((kind for kind in kinds if type(config) in kind._model_mapping), kinds[-1])
+    return _kind_of(config) or _kinds()[-1]
+
+
+def _kind_of(config: Any) -> Any:
+    """The Auto class that knows models of that ``config``; None if it is none of those with a language model."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    found = next((kind for kind in _kinds() if type(config) in kind._model_mapping), None)
+    # Audio Flamingo 3 stands among the models of an encoder and a decoder only, though its language model is a decoder alone.
+    hears = getattr(config, "audio_config", None) is not None and not config.is_encoder_decoder
+    return (
+        AutoModelForSeq2SeqLM
+        if found is None and hears and type(config) in AutoModelForSeq2SeqLM._model_mapping
+        else found
+    )
 
 
 def _takes_images(config: Any) -> bool:

@@ -67,6 +67,7 @@ def test_bash_completes_verbs_options_and_names(tmp_path: Path) -> None:
             "xstest_safe_image",
             "xstest_safe_blank",
             "xstest_safe_photo",
+            "xstest_safe_spoken",
         ],
         "textunlearn judge done --judge rul": ["rules"],
         # bash hands over what stands between = : @, and puts what it gets in place of the last piece

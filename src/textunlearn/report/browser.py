@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textunlearn.records import LABELS
-from textunlearn.report.gallery import Item, Passage, Picture
+from textunlearn.report.gallery import Item, Passage, Picture, Recording
 from textunlearn.report.table import label_name
 
 
@@ -33,7 +33,7 @@ def _passage(passage: Passage | None) -> Any:
     return out | {key: 1 if value is True else value for key, value in flags.items() if value}
 
 
-def _picture(picture: Picture) -> dict[str, Any]:
+def _shown(picture: Picture | Recording) -> dict[str, Any]:
     values = {"u": picture.uri, "h": picture.hidden, "m": picture.note, "x": picture.harmful}
     return {key: 1 if value is True else value for key, value in values.items() if value}
 
@@ -46,7 +46,7 @@ def cases_json(items: Sequence[Item], models: Sequence[str], titles: Mapping[str
         titles: suite -> title.
         judge: whose verdicts the labels are.
     """
-    pictures, suites, attacks, categories, reasons, judges = (_Index() for _ in range(6))
+    pictures, sounds, suites, attacks, categories, reasons, judges = (_Index() for _ in range(7))
     rows = []
     for item in items:
         replies = []
@@ -66,6 +66,7 @@ def cases_json(items: Sequence[Item], models: Sequence[str], titles: Mapping[str
                 **({"y": _passage(item.typed)} if item.typed else {}),
                 **({"b": _passage(item.prefill)} if item.prefill else {}),
                 **({"p": [pictures.of(picture) for picture in item.pictures]} if item.pictures else {}),
+                **({"h": [sounds.of(sound) for sound in item.sounds]} if item.sounds else {}),
                 "r": replies,
             }
         )
@@ -79,7 +80,8 @@ def cases_json(items: Sequence[Item], models: Sequence[str], titles: Mapping[str
         "categories": list(categories.values),
         "reasons": list(reasons.values),
         "judges": list(judges.values),
-        "pictures": [_picture(picture) for picture in pictures.values],
+        "pictures": [_shown(picture) for picture in pictures.values],
+        "sounds": [_shown(sound) for sound in sounds.values],
         "cases": rows,
     }
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textunlearn.errors import UserError
@@ -14,6 +14,7 @@ from textunlearn.pictures import open_picture
 from textunlearn.records import Case, Label, Verdict, digest
 from textunlearn.report.redaction import answer_hidden, blocks, fixed_words
 from textunlearn.report.run_folder import RunFolder
+from textunlearn.sounds import open_sound, wav
 
 Progress = Callable[[int, int], None]
 """Is told of (done, all)."""
@@ -28,6 +29,8 @@ THUMBNAILS = ((150, 360), (500, 260), (1_000_000, 180))
 """Up to so many different pictures, pixels of the longer side."""
 PICTURE_BYTES = 1_500_000
 """All pictures of a page together, before base64 adds a third."""
+SOUND_BYTES = 1_000_000
+"""The same for sounds: about eight spoken requests."""
 TOO_MANY = "Left out to keep this page small; see the run folder."
 
 
@@ -72,6 +75,16 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """A sound to play. ``uri`` is a data URI; "" where it is ``hidden``, or cannot be played, which ``note`` says."""
+
+    uri: str
+    hidden: bool
+    note: str = ""
+    harmful: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What one model said. ``passage`` is None if it was not recorded; ``label`` is "" without a verdict."""
 
@@ -98,6 +111,8 @@ class Item:
     prefill: Passage | None
     pictures: tuple[Picture, ...]
     """In the order they were shown."""
+    sounds: tuple[Recording, ...]
+    """In the order they were heard; of redacted ones nothing but their length goes into the page."""
     replies: tuple[Reply, ...]
 
 
@@ -172,6 +187,38 @@ def _encoded(image: object, *, lossless: bool) -> bytes:
     return buffer.getvalue()
 
 
+class _Sounds:
+    """Sounds to play, each once, until the page's budget is spent."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.left = run, SOUND_BYTES
+        self._known: dict[tuple[str, bool], Recording] = {}
+
+    def get(self, name: str, *, hidden: bool, harmful: bool) -> Recording:
+        if (name, hidden) not in self._known:
+            self._known[name, hidden] = replace(self._made(name, hidden), harmful=harmful)
+        return self._known[name, hidden]
+
+    def _made(self, name: str, hidden: bool) -> Recording:
+        """The sound file ``name``; if ``hidden``, only how long it is."""
+        path = (self.run / name).resolve()
+        if not path.is_relative_to(self.run.resolve()):
+            return Recording("", hidden, "The sound lies outside the run folder and was not read.")
+        if not path.is_file():
+            return Recording("", hidden, "The sound file is missing.")
+        try:
+            sound = open_sound(path)
+        except UserError:  # whose words name a path of this machine
+            return Recording("", hidden, "The sound cannot be read.")
+        if hidden:
+            return Recording("", True, f"Sound of {sound.seconds:.1f} s, redacted: the file does not hold it.")
+        data = wav(sound)
+        if len(data) > self.left:
+            return Recording("", hidden, TOO_MANY)
+        self.left -= len(data)
+        return Recording("data:audio/wav;base64," + base64.b64encode(data).decode(), hidden)
+
+
 def _replies(run: RunFolder, case: Case, show_unsafe: bool, most: int) -> tuple[Reply, ...]:
     replies = []
     for model in run.models:
@@ -212,7 +259,7 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False, progress: Progress | N
     """The cases of ``run`` with every model's answer, in the order of the case file; of more than 4,000 those that a hash draws.
 
     Redacted unless ``show_unsafe``: harmful requests (and what is typed or begun with them, unless it is the same words
-    in the whole suite), their images, answers judged unsafe, and answers to harmful requests that are not refusals.
+    in the whole suite), their images and sounds, answers judged unsafe, and answers to harmful requests that are not refusals.
     """
     fixed = fixed_words(run.cases)
     chosen: Sequence[Case] = run.cases
@@ -220,6 +267,7 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False, progress: Progress | N
         kept = {id(case) for case in sorted(chosen, key=_drawn)[:MAX_ITEMS]}
         chosen = [case for case in chosen if id(case) in kept]
     names = {(name, case.prompt.kind == "harmful") for case in chosen for name in case.images}
+    sounds = _Sounds(run.path)
     pictures = _Pictures(run.path, sum(show_unsafe or not harmful for _, harmful in names))
     answers = (answer.text for by_case in run.answers.values() for answer in by_case.values())
     most = _most((*(case.prompt.request for case in chosen), *(case.text for case in chosen), *answers))
@@ -249,6 +297,7 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False, progress: Progress | N
                 passage(case.text) if case.text != case.prompt.request else None,
                 passage(case.prefill),
                 tuple(pictures.get(name, hidden=hidden, harmful=harmful) for name in case.images),
+                tuple(sounds.get(name, hidden=hidden, harmful=harmful) for name in case.sounds),
                 _replies(run, case, show_unsafe, most),
             )
         )

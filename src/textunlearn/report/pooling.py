@@ -16,13 +16,16 @@ FAMILIES: dict[str, frozenset[str]] = {
     "requests shown as images": frozenset(
         {"figstep", "typography_short", "typography_bare", "typography_varied", "mm_safetybench"}
     ),
+    "spoken requests": frozenset({"spoken"}),
 }
 """Attacks that are spoken of together; the others are "other"."""
 OTHER = "otherwise"
 TITLES: dict[str, dict[str, str]] = {
-    ATTACKS: dict(zip((*FAMILIES, OTHER), ("Harmful, typed", "Harmful, in images", "Harmful, other attacks"), strict=True)),
+    ATTACKS: dict(
+        zip((*FAMILIES, OTHER), ("Harmful, typed", "Harmful, in images", "Harmful, spoken", "Harmful, other attacks"), strict=True)
+    ),
     HARMLESS: dict(
-        zip((*FAMILIES, OTHER), ("Harmless, typed", "Harmless, in images", "Harmless, put in other ways"), strict=True)
+        zip((*FAMILIES, OTHER), ("Harmless, typed", "Harmless, in images", "Harmless, spoken", "Harmless, put in other ways"), strict=True)
     ),
 }  # fmt: skip
 KIND_OF: dict[str, Kind] = {ATTACKS: "harmful", HARMLESS: "ordinary"}

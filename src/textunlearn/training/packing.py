@@ -8,6 +8,7 @@ answers. The mask lets a token see the prefix, its own prompt and its own answer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from textunlearn.errors import UserError
+from textunlearn.training.memory import checkpointed
 from textunlearn.training.rows import Role, Row
 from textunlearn.vlm.attention import GROUPED, quick_attention
 
@@ -229,7 +231,8 @@ def answer_states(
         embeds = embeds.index_put((packed.slots,), chosen + scale * torch.randn_like(chosen))
     if shift is not None:
         embeds = embeds + shift.to(embeds)
-    with quick_attention(decoder):
+    # What is computed again in the backward pass must be computed as it was, and the block has ended by then.
+    with nullcontext() if checkpointed(decoder) else quick_attention(decoder):
         out = decoder(
             inputs_embeds=embeds,
             position_ids=packed.position_ids,

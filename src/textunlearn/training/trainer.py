@@ -19,7 +19,7 @@ from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.fused_lora import fuse_lora
-from textunlearn.training.optimizer import MasterAdamW
+from textunlearn.training.optimizer import LossScale, MasterAdamW
 from textunlearn.training.packing import LAST, Packed, answer_states, lay_out, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
@@ -32,11 +32,12 @@ COUNTED = 10
 """FLOPs are counted in one step of so many, and taken as the same for every position of the others."""
 
 
-def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool = False) -> None:
+def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool = False, kind: str = "lora") -> None:
     """Put LoRA on the linear layers of the language model, and nowhere else, in the model's own precision.
 
     Args:
         skip: share of its layers, from the input on, that are left as they are; the backward pass ends where they begin.
+        kind: ``lora``, ``dora`` (arXiv 2402.09353) or ``rslora`` (arXiv 2312.03732).
         full: train these layers' own weights instead (all but one matrix, which stays LoRA for the adapter's format).
     """
     import re
@@ -56,6 +57,8 @@ def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool =
         target_modules=re.escape(names[-1]) if full else pattern_of(names),
         modules_to_save=names[:-1] if full else None,
         task_type=None,
+        use_dora=kind == "dora",
+        use_rslora=kind == "rslora",
     )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
     fuse_lora(vlm.model)
@@ -133,6 +136,7 @@ class UnlearningTrainer(Trainer):
         self.earlier = 0.0  # seconds of sittings before this one
         self.started = time.monotonic()
         self._log: dict[str, float] = {}
+        self.scale = LossScale.of(vlm.embed.weight.dtype)  # type: ignore[arg-type, union-attr]
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=len(plan) // (spec.accumulate * world()),
@@ -172,7 +176,7 @@ class UnlearningTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             trained = [p for p in self.vlm.model.parameters() if p.requires_grad]
-            self.optimizer = MasterAdamW(trained, lr=self.args.learning_rate)
+            self.optimizer = MasterAdamW(trained, lr=self.args.learning_rate, scale=self.scale)
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
@@ -183,6 +187,13 @@ class UnlearningTrainer(Trainer):
             return model if isinstance(model, Sharded) else Sharded(model)
         wrapped: nn.Module = super()._wrap_model(model, *args, **kwargs)
         return wrapped
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        if not self.scale.active:
+            norm: Tensor = super()._clip_grad_norm(model)
+            return norm
+        grads = [p.grad for p in self.vlm.model.parameters() if p.grad is not None]
+        return self.scale.clip(grads, self.args.max_grad_norm)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.state.global_step % COUNTED:
@@ -221,6 +232,7 @@ class UnlearningTrainer(Trainer):
         loss = self.method.loss(answers)
         for key, value in {"loss_": loss.item(), **answers.log}.items():
             self._log[key] = self._log.get(key, 0.0) + value
+        loss = self.scale.factor * loss
         if world() == 1:
             return loss
         # Every mean is over the step of all processes, and what is done with gradients divides by their number. The term of
@@ -242,7 +254,7 @@ class UnlearningTrainer(Trainer):
         answers = self.answers(micro, packed, model(packed, shift * chosen), reference=False)
         signs = {"harmful": 1.0, "safe": -1.0}
         loss = sum(sign * answers.nll(role).sum() for role, sign in signs.items() if role in answers.logits)  # type: ignore[arg-type, index]
-        (slope,) = torch.autograd.grad(loss, shift)  # type: ignore[arg-type]
+        (slope,) = torch.autograd.grad(self.scale.factor * loss, shift)  # type: ignore[arg-type]
         length = embeds.norm(dim=-1, keepdim=True) * self.adversarial
         return -length * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12) * chosen
 

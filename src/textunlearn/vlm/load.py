@@ -37,7 +37,8 @@ def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
     if spec.dtype != "auto":
         return device, getattr(torch, spec.dtype)
     if device.startswith("cuda"):
-        return device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # Older GPUs (before Ampere) only imitate bfloat16, many times slower than they compute in float16.
+        return device, torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return device, torch.bfloat16 if device == "cpu" and fast_bf16() else torch.float32
 
 
@@ -71,7 +72,7 @@ def _config(spec: ModelSpec, where: str) -> Any:
     except Exception as error:  # a config may hold anything, and transformers trips over it wherever it comes to it
         raise UserError(cannot_load(spec.id, error)) from error
     remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
-    if not any(type(config) in kind._model_mapping for kind in _kinds()) and not remote:
+    if _kind_of(config) is None and not remote:
         raise UserError(
             f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM"
         )
@@ -87,8 +88,21 @@ def _kinds() -> tuple[Any, ...]:
 
 def auto_class(config: Any) -> Any:
     """The Auto class that loads a model of that ``config``; code of its own is a language model's."""
-    kinds = _kinds()
-    return next((kind for kind in kinds if type(config) in kind._model_mapping), kinds[-1])
+    return _kind_of(config) or _kinds()[-1]
+
+
+def _kind_of(config: Any) -> Any:
+    """The Auto class that knows models of that ``config``; None if it is none of those with a language model."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    found = next((kind for kind in _kinds() if type(config) in kind._model_mapping), None)
+    # Audio Flamingo 3 stands among the models of an encoder and a decoder only, though its language model is a decoder alone.
+    hears = getattr(config, "audio_config", None) is not None and not config.is_encoder_decoder
+    return (
+        AutoModelForSeq2SeqLM
+        if found is None and hears and type(config) in AutoModelForSeq2SeqLM._model_mapping
+        else found
+    )
 
 
 def _takes_images(config: Any) -> bool:
@@ -103,12 +117,17 @@ def load(spec: ModelSpec) -> Vlm:
     device, dtype = choose(spec)
     config = _config(spec, where)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
+    kind, held = auto_class(config), {}
     try:
-        model, found = auto_class(config).from_pretrained(
-            where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        if spec.quantize is not None:
+            from textunlearn.vlm.quantize import loading
+
+            held = loading(config, kind, device, dtype)
+        model, found = kind.from_pretrained(
+            where, dtype=dtype, use_safetensors=True, output_loading_info=True, **held, **options
         )
         processor = load_processor(where, config, **options)
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # of every kind, from five libraries; tokenizers raises no other than Exception itself
         raise UserError(cannot_load(spec.id, error)) from error
@@ -120,7 +139,8 @@ def load(spec: ModelSpec) -> Vlm:
     if spec.adapter is not None:
         model = merge_adapter(model, spec.adapter)
     try:
-        model.to(device)
+        if not held:  # else it is there already
+            model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"the model cannot be put on model.device {device!r}: {' '.join(str(error).split())[:200]}"
@@ -139,10 +159,11 @@ def wrap(model: Any, processor: Any, name: str) -> Vlm:
         raise UserError(
             f"{name} has no chat template, so requests cannot be put to it as a user would; use an instruction-tuned model"
         )
-    decoder = model.get_decoder()
-    paths = [path for path, module in model.named_modules() if module is decoder]
-    if not paths or not paths[0] or model.get_output_embeddings() is None:
-        raise UserError(f"{name} ({type(model).__name__}) has no language model part that textunlearn can find")
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    decoder = base.get_decoder()
+    paths = [path for path, module in base.named_modules() if module is decoder]
+    if not paths or not paths[0] or base.get_output_embeddings() is None:
+        raise UserError(f"{name} ({type(base).__name__}) has no language model part that textunlearn can find")
     vlm = Vlm(name, model, processor, paths[0])
     require_own_tokenizer(vlm)
     return vlm

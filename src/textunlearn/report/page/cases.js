@@ -62,6 +62,21 @@
     image.alt = one.h ? "Attack image, redacted to 12 × 12 blocks" : "Image shown to the model";
     return image;
   }
+  function sound(one) {
+    var line = make("div", null, "ask");
+    line.appendChild(make("b", "Heard"));
+    line.appendChild(document.createTextNode(" "));
+    if (!one.u || (!one.h && hides(one))) {
+      line.appendChild(make("span", one.u ? "sound redacted" : one.m, one.u ? "hidden" : "none"));
+      return line;
+    }
+    var player = make("audio");
+    player.controls = true;
+    player.preload = "none";
+    player.src = one.u;
+    line.appendChild(player);
+    return line;
+  }
   function label(value, kind) {
     return make("span", data.labels[kind][value] || value, "label " + (/^[a-z]+$/.test(value) ? value : ""));
   }
@@ -100,6 +115,7 @@
     tags.appendChild(make("code", one.i));
     body.appendChild(tags);
     body.appendChild(ask("Request", one.q, "request"));
+    (one.h || []).forEach(function (place) { body.appendChild(sound(data.sounds[place])); });
     if (one.y) body.appendChild(ask("Typed", one.y, "typed text"));
     if (one.b) body.appendChild(ask("Answer begun with", one.b, "beginning"));
     one.r.forEach(function (said, place) { replies.appendChild(reply(said, place, one)); });

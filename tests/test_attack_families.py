@@ -107,6 +107,7 @@ def test_what_is_typed(expression: str, typed: str, files: Path) -> None:
 def test_every_attack_has_a_row() -> None:
     rows = {re.match(r"\w+", expression)[0] for expression, _ in TYPED}  # type: ignore[index]
     others = {"zero_width", "unicode_tags", "typography", "image_sequence"}  # below
+    others |= {"spoken", "typed_and_spoken", "noise_sound", "sound_file"}  # in test_spoken.py
     from test_attacks import NAMES
 
     assert rows | others | set(NAMES) == set(ATTACKS.names())

@@ -23,7 +23,7 @@ from textunlearn.training.rows import Row, Target
 from textunlearn.training.soundness import packs, require_own_logits
 from textunlearn.training.trainer import UnlearningTrainer, add_lora
 from textunlearn.vlm.load import Vlm, check, load, merge_adapter
-from tiny_families import FAMILIES, NEEDS, PICTURED, TORCHVISION, marked, opened
+from tiny_families import FAMILIES, HEARING, NEEDS, PICTURED, TORCHVISION, marked, opened
 
 SIDEWAYS = ("mllama",)
 """Families whose pictures have no slots among the words."""
@@ -71,7 +71,7 @@ def has_processor(name: str) -> bool:
 @pytest.mark.parametrize("name", marked(FAMILIES, torchvision=False))
 def test_text_only_training_reaches_the_language_model_alone(name: str, tmp_path: Path) -> None:
     vlm = opened(name, tmp_path / "model")
-    rows = pools(vlm, slots=name in PICTURED and name not in SIDEWAYS and has_processor(name))
+    rows = pools(vlm, slots=name in PICTURED | HEARING and name not in SIDEWAYS and has_processor(name))
     every = [row for some in rows.values() for row in some]
     assert packs(vlm)
     require_own_logits(vlm)

@@ -27,15 +27,17 @@ CHAT_TEMPLATE = (
     "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nbe good<|im_end|>\n' }}{% endif %}"
     "{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{% if part['type'] == 'image' %}{{ '<image>\n' }}{% elif part['type'] == 'audio' %}{{ '[AUDIO]' }}"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
     "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 HIDDEN = 32
 
 
 @cache
-def _bpe() -> str:
-    """A byte-level BPE with SmolLM2's pre-tokenizer (single digits, then GPT-2's), trained on `WORDS`, as JSON."""
+def _bpe(more: tuple[str, ...] = ()) -> str:
+    """A byte-level BPE with SmolLM2's pre-tokenizer (single digits, then GPT-2's), trained on `WORDS`, as JSON; its first tokens are
+    `SPECIAL`, then ``more``."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
@@ -44,7 +46,7 @@ def _bpe() -> str:
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=420, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+        vocab_size=420 + len(more), special_tokens=[*SPECIAL, *more], initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator([WORDS, WORDS.upper()], trainer)
     return str(bpe.to_str())
@@ -54,15 +56,15 @@ def tokenizer_json() -> dict[str, Any]:
     return json.loads(_bpe())
 
 
-def tokenizer() -> Any:
+def tokenizer(more: tuple[str, ...] = ()) -> Any:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_bpe()),
+        tokenizer_object=Tokenizer.from_str(_bpe(more)),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=["<image>"],
+        additional_special_tokens=["<image>", *more],
         padding_side="left",
         chat_template=CHAT_TEMPLATE,
     )

@@ -279,6 +279,10 @@ def phi4_multimodal(folder: Path) -> Path:
     return write(folder, "Phi4MultimodalForCausalLM", config, processor() if TORCHVISION else mine)
 
 
+SECONDS = 5
+"""What the tiny Qwen2-Audio hears at once."""
+
+
 def qwen2_audio(folder: Path) -> Path:
     from transformers import Qwen2AudioConfig, Qwen2AudioProcessor, Qwen2Config, WhisperFeatureExtractor
 
@@ -286,11 +290,11 @@ def qwen2_audio(folder: Path) -> Path:
     mine = tokens(names)
     audio = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
     config = Qwen2AudioConfig(
-        audio_config=audio | {"num_mel_bins": 16, "max_source_positions": 50},
+        audio_config=audio | {"num_mel_bins": 16, "max_source_positions": 50 * SECONDS},
         text_config=Qwen2Config(**text(mine)),
         audio_token_index=mine.convert_tokens_to_ids("<|AUDIO|>"),
     )
-    sounds = WhisperFeatureExtractor(feature_size=16, chunk_length=1)
+    sounds = WhisperFeatureExtractor(feature_size=16, chunk_length=SECONDS)
     processor = Qwen2AudioProcessor(sounds, mine)  # with a template of its own
     return write(folder, "Qwen2AudioForConditionalGeneration", config, processor)
 
@@ -298,12 +302,13 @@ def qwen2_audio(folder: Path) -> Path:
 def voxtral(folder: Path) -> Path:
     from transformers import LlamaConfig, VoxtralConfig, VoxtralProcessor, WhisperFeatureExtractor
 
-    mine = tokens({})
-    audio = {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    # Its processor looks for the token of sounds at 24, and gives the features of half a minute, whatever was said.
+    mine = tiny.tokenizer((*(f"[SPARE_{i}]" for i in range(20)), "[AUDIO]"))
+    audio = {"hidden_size": 16, "intermediate_size": 160, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = VoxtralConfig(
-        audio_config=audio | {"num_mel_bins": 16, "max_source_positions": 50},
+        audio_config=audio | {"num_mel_bins": 16, "max_source_positions": 1500},
         text_config=LlamaConfig(**text(mine)),
-        audio_token_id=24,
+        audio_token_id=mine.convert_tokens_to_ids("[AUDIO]"),
     )
     processor = VoxtralProcessor(WhisperFeatureExtractor(feature_size=16), mine)
     return write(folder, "VoxtralForConditionalGeneration", config, processor)
@@ -339,7 +344,8 @@ PICTURED: dict[str, Callable[[Path], Path]] = {
     "mistral3": mistral3,
     "phi4_multimodal": phi4_multimodal,
 }
-FAMILIES = PICTURED | {"llm": tiny.llm, "qwen2_audio": qwen2_audio, "voxtral": voxtral}
+HEARING: dict[str, Callable[[Path], Path]] = {"qwen2_audio": qwen2_audio, "voxtral": voxtral}
+FAMILIES = PICTURED | HEARING | {"llm": tiny.llm}
 NEEDS = {"smolvlm": "num2words", "pixtral": "torchvision", "mistral3": "torchvision", "phi4_multimodal": "torchvision"}
 """Packages that a family's processor asks for."""
 ONE_PICTURE = ("llava_onevision",)

@@ -92,13 +92,15 @@ def _settings(attack: str) -> str:
 
 def attack(expression: str, text: str, out: Path | None) -> dict[str, Any]:
     """What a model would be shown of the harmless request ``text``: ``typed`` words, how the answer has ``begun``, ``pictures``
-    (width, height, and their file where one was written).
+    (width, height, and their file where one was written), ``sounds`` (seconds, and their file).
 
-    ``out``: where a picture is written, a second one beside it with ``-2`` in its name. UserError as `resolve` and the attack give.
+    ``out``: where a picture or sound is written, a second one beside it with ``-2`` in its name. UserError as `resolve` and the
+    attack give.
     """
     from textunlearn.attacks.grammar import resolve
     from textunlearn.files import atomic
     from textunlearn.records import Prompt
+    from textunlearn.sounds import write_sound
 
     shown = resolve(expression)(Prompt(text, "ordinary", "shell"))
     pictures = []
@@ -109,7 +111,14 @@ def attack(expression: str, text: str, out: Path | None) -> dict[str, Any]:
             with atomic(path) as temporary:
                 image.save(temporary, format="PNG")
         pictures.append({"width": image.width, "height": image.height, "file": path and str(path)})
-    return {"attack": expression, "typed": shown.text, "begun": shown.prefill, "pictures": pictures}
+    sounds = []
+    for number, sound in enumerate(shown.sounds, start=1):
+        path = None
+        if out is not None:
+            path = (out if number == 1 else out.with_stem(f"{out.stem}-{number}")).with_suffix(".wav")
+            write_sound(sound, path)
+        sounds.append({"seconds": round(sound.seconds, 2), "file": path and str(path)})
+    return {"attack": expression, "typed": shown.text, "begun": shown.prefill, "pictures": pictures, "sounds": sounds}
 
 
 def attack_in_words(shown: Mapping[str, Any]) -> str:
@@ -123,8 +132,11 @@ def attack_in_words(shown: Mapping[str, Any]) -> str:
         lines.append(f"picture {number}: {one['width']} x {one['height']} pixels{written}")
     if len(pictures) > 1:
         lines.append("Several pictures in a turn: for models that take them.")
-    if pictures and not pictures[0]["file"]:
-        lines.append("--out FILE writes what the model would see.")
+    for number, one in enumerate(shown["sounds"], start=1):
+        written = f", written to {one['file']}" if one["file"] else ""
+        lines.append(f"sound {number}: {one['seconds']:.1f} seconds{written}")
+    if any(not one["file"] for one in (*pictures, *shown["sounds"])):
+        lines.append("--out FILE writes what the model would see or hear.")
     return "\n".join(lines)
 
 

@@ -115,8 +115,10 @@ class Job(EvaluationRun[Recipe]):
             write_json(environment, {**about, "data": report, "cases_hash": case_set_hash(cases)})
 
     def _require_text_only(self) -> None:
-        """Said before any work is done, for a language model alone."""
-        for part in ("slots", "pictures"):
+        """Said before any work is done, for a model without pictures; text may stand in the slots of one that takes sound."""
+        from textunlearn.vlm.hearing import hears
+
+        for part in ("pictures",) if hears(self.recipe.model) else ("slots", "pictures"):
             if getattr(self.recipe, part).share:
                 raise UserError(
                     f"{self.recipe.model.id} takes no images, so nothing can stand in image slots; set {part}.share to 0"

@@ -33,6 +33,9 @@ class ModelSpec(Part):
         "auto", description="auto: bfloat16 where the hardware is fast at it"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    quantize: Literal["4bit"] | None = Field(
+        None, description="4bit: the language model's frozen weights in four bits (QLoRA; textunlearn[quantized])"
+    )
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; only if you trust its author"
     )
@@ -155,10 +158,22 @@ class TrainingSpec(Part):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps")
     lora_rank: int = Field(4, ge=1)
     lora_alpha: int = Field(8, ge=1)
+    lora_kind: Literal["lora", "dora", "rslora"] = Field(
+        "lora",
+        description="dora: direction and length of each weight apart, dearer; rslora: scaled by the root of the rank, for high ranks",
+    )
     lora_skip: float = Field(
         0.0, ge=0, lt=1, description="share of the language model's layers, from the input on, without LoRA"
     )
     full: bool = Field(False, description="train the layers' own weights instead of LoRA")
+    gradient_checkpointing: bool = Field(
+        False,
+        description="compute each layer again in the backward pass: a third slower, far less memory for long rows",
+    )
+    offload: bool = Field(
+        False,
+        description="with --shard: the layers' weights and the optimizer in the CPU's memory, where GPUs hold too little",
+    )
     adversarial: float = Field(
         0.0, ge=0, description="latent adversarial noise on harmful prompts, in norms of each token's embedding"
     )
@@ -216,7 +231,7 @@ class UtilitySpec(Part):
 
 
 class EvaluationSpec(Part):
-    suites: list[str | Suite] | Literal["default", "comparison", "broad", "none"] = Field(
+    suites: list[str | Suite] | Literal["default", "comparison", "broad", "audio", "none"] = Field(
         "default",
         description="a set of suites, or a list of names from `textunlearn suites` and of suites of your own (source, attack)",
     )
@@ -326,12 +341,29 @@ class Recipe(Part):
             raise UserError(
                 f"{where}: training.interpolate scales a LoRA adapter, and training.full trains none; set one of them back"
             )
+        if t.lora_kind == "dora" and t.interpolate:
+            raise UserError(
+                f"{where}: training.interpolate scales an adapter by one factor, which DoRA's lengths do not follow; leave one out"
+            )
+        if self.model.quantize is not None:
+            self._check_quantized(where)
         if t.accumulate > t.harmful_rows + t.lookalike_rows + t.ordinary_rows:
             raise UserError(f"{where}: training.accumulate is {t.accumulate}, more than a step has rows; lower it")
         if t.lookalike_rows + t.ordinary_rows == 0:
             raise UserError(
                 f"{where}: training.lookalike_rows and ordinary_rows are both 0, so nothing keeps the model useful; set one above 0"
             )
+
+    def _check_quantized(self, where: str) -> None:
+        """Refuse what weights in four bits cannot do."""
+        refused = {
+            "training.full trains": self.training.full,
+            "model.adapter merges into": self.model.adapter is not None,
+            "evaluation.shallowness fine-tunes": self.evaluation.shallowness,
+        }
+        for what, wanted in refused.items():
+            if wanted:
+                raise UserError(f"{where}: {what} the weights, which model.quantize holds in four bits; leave one out")
 
     @property
     def places(self) -> Mapping[str, PlaceSpec]:

@@ -91,11 +91,16 @@ class Case:
     """Of the pixels of each (`pictures.pixel_hash`)."""
     prefill: str = ""
     """Words put at the start of the model's own turn; the answer includes them."""
+    sounds: tuple[str, ...] = ()
+    """Sounds in the order they are heard, after the pictures and before the text: WAV paths as in ``images``."""
+    sounds_sha256: tuple[str, ...] = ()
+    """Of the samples of each (`sounds.Sound.sha256`)."""
 
     @property
     def id(self) -> str:
         """Identity of the *input*: two suites that show the model the same thing share one answer."""
-        return digest(self.text, self.pixels, self.prefill)
+        # a case without sounds keeps the id it always had
+        return digest(self.text, self.pixels, self.prefill, *([self.sounds_sha256] if self.sounds_sha256 else []))
 
     @property
     def pixels(self) -> str | tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Attacks: a request in, what the model is shown out. One file an attack, or one small family of them.
 
-An attack changes how a request is put, never what it asks: all its words stay, in the text or in the image. To add one,
+An attack changes how a request is put, never what it asks: all its words stay, in the text, the image or the sound. To add one,
 write a file here (or name a module under the entry point ``textunlearn.plugins``)::
 
     @ATTACKS.register("shout")
@@ -23,17 +23,21 @@ from textunlearn.registry import Registry
 if TYPE_CHECKING:
     from PIL import Image
 
+    from textunlearn.sounds import Sound
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What the model sees of one request."""
 
     text: str
-    """The user's turn; "" if the images are all there is."""
+    """The user's turn; "" if images or sounds are all there is."""
     images: tuple[Image.Image, ...] = ()
     """RGB images shown before the text, in this order."""
     prefill: str = ""
     """Words put at the start of the model's own turn."""
+    sounds: tuple[Sound, ...] = ()
+    """Heard after the images and before the text, in this order."""
 
 
 class Attack(Protocol):

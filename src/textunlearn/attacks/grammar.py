@@ -4,8 +4,8 @@
     step       = name, [ "(", [ setting, { ",", setting } ], ")" ] ;
     setting    = key, "=", ( bare word | quoted string ) ;
 
-In ``a | b``, what ``a`` makes of the request's text is the request of ``b``; pictures and a beginning of the model's answer
-that are already made are carried along. So ``base64 | figstep`` draws the encoded request, and
+In ``a | b``, what ``a`` makes of the request's text is the request of ``b``; pictures, sounds and a beginning of the model's
+answer that are already made are carried along. So ``base64 | figstep`` draws the encoded request, and
 ``blank_image | prefill(words="Sure,")`` has both. A bare word ends at a comma or bracket and has no escapes (file names);
 a string in ' or " knows \\n, \\t, \\\\ and its quote.
 
@@ -85,7 +85,9 @@ class Chain:
                     f"the attack {self.expression!r} begins the model's answer twice, with {shown.prefill!r} and with "
                     f"{made.prefill!r}; keep one"
                 )
-            shown = Shown(made.text, shown.images + made.images, shown.prefill or made.prefill)
+            shown = Shown(
+                made.text, shown.images + made.images, shown.prefill or made.prefill, shown.sounds + made.sounds
+            )
         if not prompt.image:
             return shown
         if shown.images:

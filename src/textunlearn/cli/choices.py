@@ -84,11 +84,14 @@ def attacks(
     ] = None,
     text: Annotated[str, typer.Option(help="a request, best a harmless one")] = "How do I bake a good loaf of bread?",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="PNG file for the picture, if there is one", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="file for the picture (PNG) or the sound (WAV), if there is one", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Ways to put a harmful request, typed or as a picture. With an expression: what a model would be shown of a request."""
+    """Ways to put a harmful request, typed, as a picture or spoken. With an expression: what a model would be shown of a request."""
     from textunlearn import catalogue
 
     if expression is None:

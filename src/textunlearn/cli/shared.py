@@ -92,7 +92,11 @@ Processes = Annotated[
     typer.Option(min=1, help="processes that train together on this machine, one a GPU; `accelerate launch` works too"),
 ]
 Shard = Annotated[
-    bool, typer.Option("--shard", help="split the model over the processes (FSDP2), for one that no single GPU holds")
+    bool,
+    typer.Option(
+        "--shard",
+        help="split the model over the processes (FSDP2), for one that no single GPU holds; training.offload: in the CPU's memory",
+    ),
 ]
 
 
@@ -130,6 +134,12 @@ def job_of(recipe: Recipe, out: Path | None, console: Console, processes: int = 
     folder, shard = out or Path("runs") / name, group.launched_to_shard() or shard
     if shard and processes == group.world() == 1:
         raise UserError("--shard splits the model over several processes, and there is one; add --processes")
+    if recipe.training.offload and not shard:
+        raise UserError(
+            "training.offload moves the parts of a split model to the CPU's memory; add --shard, or leave it out"
+        )
+    if shard and recipe.model.quantize is not None:
+        raise UserError("--shard splits plain weights, and model.quantize holds them in four bits; leave one out")
     if not group.first():
         from textunlearn.training import worker
 

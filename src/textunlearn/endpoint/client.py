@@ -22,6 +22,7 @@ from textunlearn.endpoint.pace import Pace, back_off
 from textunlearn.endpoint.spec import EndpointSpec
 from textunlearn.errors import UserError
 from textunlearn.records import Answer, Case
+from textunlearn.sounds import open_sound
 
 if TYPE_CHECKING:
     import httpx2
@@ -67,6 +68,8 @@ class Endpoint:
         """
         for picture in {image for chat in chats for message in chat for image in message.images}:
             data_uri(picture)  # or it is found out after hours
+        for sound in {sound for chat in chats for message in chat for sound in message.sounds}:
+            open_sound(sound)
         style = self._require_prefill() if any(map(begun, chats)) else None
         replies: list[Reply | None] = [None] * len(chats)
 

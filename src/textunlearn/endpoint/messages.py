@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
+from textunlearn.sounds import open_sound, wav
 
 if TYPE_CHECKING:
     from textunlearn.records import Case
@@ -19,11 +20,12 @@ _KINDS = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF8", "gif"), (b"R
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. Pictures come before the words. A last turn of the ``assistant`` has begun, and the model goes on with it."""
+    """One turn. Pictures, then sounds, come before the words. A last turn of the ``assistant`` has begun, and the model goes on with it."""
 
     role: str
     text: str
     images: tuple[Path, ...] = ()
+    sounds: tuple[Path, ...] = ()
 
 
 Chat = Sequence[Message]
@@ -43,7 +45,8 @@ class Reply:
 
 def chat_of(case: Case, folder: Path) -> list[Message]:
     """The chat that puts ``case`` to a model. ``folder``: what its image paths are relative to."""
-    chat = [Message("user", case.text, tuple(folder / image for image in case.images))]
+    images, sounds = (tuple(folder / path for path in paths) for paths in (case.images, case.sounds))
+    chat = [Message("user", case.text, images, sounds)]
     return [*chat, Message("assistant", case.prefill)] if case.prefill else chat
 
 
@@ -53,12 +56,16 @@ def begun(chat: Chat) -> bool:
 
 
 def message_json(message: Message) -> dict[str, Any]:
-    """One message as the endpoint takes it; each picture as a data URI of the file's own bytes. UserError for one that cannot be read."""
-    if not message.images:
+    """One message as the endpoint takes it; each picture as a data URI of the file's own bytes, each sound as WAV in base64.
+    UserError for one that cannot be read."""
+    if not message.images and not message.sounds:
         return {"role": message.role, "content": message.text}
     parts: list[dict[str, Any]] = [
         {"type": "image_url", "image_url": {"url": data_uri(image)}} for image in message.images
     ]
+    for sound in message.sounds:
+        data = base64.b64encode(wav(open_sound(sound))).decode()
+        parts.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
     if message.text:
         parts.append({"type": "text", "text": message.text})
     return {"role": message.role, "content": parts}

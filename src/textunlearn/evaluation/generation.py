@@ -19,6 +19,8 @@ from textunlearn.evaluation.batching import in_batches
 from textunlearn.files import append_records, read_records
 from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.records import Answer, Case
+from textunlearn.sounds import open_sound
+from textunlearn.vlm import hearing
 from textunlearn.vlm.image_features import ImageFeatures
 from textunlearn.vlm.image_features import cached as image_features
 from textunlearn.vlm.load import Vlm
@@ -30,7 +32,7 @@ TOKEN_TYPES = ("mm_token_type_ids", "token_type_ids")
 
 @dataclass(frozen=True)
 class Request:
-    """What the model sees: token ids; with pictures, ``ids`` hold the image tokens and ``images`` are the files.
+    """What the model sees: token ids; with pictures and sounds, ``ids`` hold their tokens, ``images`` and ``sounds`` are the files.
 
     Attributes:
         pixels: hash of each picture's pixels (`pictures.pixel_hash`); () where nobody has looked at them yet.
@@ -42,6 +44,12 @@ class Request:
     prefill: str = ""
     pixels: tuple[str, ...] = ()
     beside: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    sounds: tuple[Path, ...] = ()
+
+    @property
+    def media(self) -> tuple[int, int]:
+        """How many pictures and sounds it has."""
+        return len(self.images), len(self.sounds)
 
     @property
     def per_token(self) -> dict[str, Any]:
@@ -57,24 +65,27 @@ def requests(vlm: Vlm, cases: Sequence[Case], folder: Path) -> list[Request]:
     require_pictures(vlm, cases)
     out = []
     for case in cases:
-        rendered = vlm.text_of(case.text, images=len(case.images), prefill=case.prefill)
-        request = request_of(vlm, rendered, [folder / image for image in case.images], case.prefill)
+        rendered = vlm.text_of(case.text, images=len(case.images), sounds=len(case.sounds), prefill=case.prefill)
+        images, sounds = ([folder / path for path in paths] for paths in (case.images, case.sounds))
+        request = request_of(vlm, rendered, images, case.prefill, sounds)
         vlm.require_fits(len(request.ids), f"the request {case.prompt.text[:40]!r} … of {case.suite}")
         out.append(request)
     return out
 
 
-def request_of(vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: str = "") -> Request:
-    """The request of a chat that is ``rendered`` in the model's template; ``images`` in the order of their tokens in it.
+def request_of(
+    vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: str = "", sounds: Sequence[Path] = ()
+) -> Request:
+    """The request of a chat that is ``rendered`` in the model's template; ``images`` and ``sounds`` in the order of their tokens in it.
 
-    UserError for a picture that cannot be read.
+    UserError for a picture or a sound that cannot be read.
     """
-    if not images:
+    if not images and not sounds:
         return Request(tuple(vlm.encode(rendered)), (), prefill)
     # Image tokens must be as many as the processor makes for these very images.
     pictures = [open_picture(image) for image in images]
     try:
-        ids, given = vlm.with_images(rendered, pictures)
+        ids, given = vlm.with_images(rendered, pictures, [open_sound(path) for path in sounds])
     except (
         ValueError,
         TypeError,
@@ -83,10 +94,14 @@ def request_of(vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: st
         ArithmeticError,
     ) as error:  # how processors refuse differs
         said = " ".join(str(error).split())[:200]
-        sizes = ", ".join(f"{path} ({p.width} x {p.height})" for path, p in zip(images, pictures, strict=True))
+        sizes = [f"{path} ({p.width} x {p.height})" for path, p in zip(images, pictures, strict=True)]
+        listed = ", ".join([*sizes, *map(str, sounds)])
         raise UserError(
-            f"{vlm.name} cannot be shown {sizes}: {said}; give the picture another shape, or leave it out"
+            f"{vlm.name} cannot be shown {listed}: {said}; give the picture another shape, or leave it out"
         ) from error
+    if sounds:  # what is heard is prepared again for each batch: its features are larger than pixels
+        known = {k: v for k, v in given.items() if per_token(v, len(ids))}
+        return Request(tuple(ids), tuple(images), prefill, beside=known, sounds=tuple(sounds))
     beside = {k: v for k, v in given.items() if not k.startswith("pixel_")}
     whole = all(hasattr(v, "is_floating_point") for v in beside.values())  # tensors; else they are asked for again
     hashes = tuple(map(pixel_hash, pictures)) if whole else ()
@@ -94,7 +109,9 @@ def request_of(vlm: Vlm, rendered: str, images: Sequence[Path] = (), prefill: st
 
 
 def require_pictures(vlm: Vlm, cases: Sequence[Case]) -> None:
-    """UserError naming the suites with more pictures in a turn than ``vlm`` takes."""
+    """UserError naming the suites with more pictures in a turn than ``vlm`` takes, or with sounds where it takes none."""
+    if vlm.audio_token_id is None and (heard := dict.fromkeys(case.suite for case in cases if case.sounds)):
+        raise UserError(f"{vlm.name} takes no sound; leave the suites {', '.join(heard)} out of evaluation.suites")
     most = 0 if vlm.image_token_id is None else 1
     if suites := dict.fromkeys(case.suite for case in cases if len(case.images) > most):
         listed = ", ".join(map(repr, suites))
@@ -123,12 +140,12 @@ def generate(
     """
     out: list[Answer | None] = [None] * len(asked)
     # Rows with as many pictures go in one batch: each kind then costs what it must, and no processor has to pad pictures.
-    order = sorted(range(len(asked)), key=lambda i: (len(asked[i].images), len(asked[i].ids)))
+    order = sorted(range(len(asked)), key=lambda i: (asked[i].media, len(asked[i].ids)))
 
     def work(some: list[int]) -> list[tuple[str, int, bool]]:
         return _batch(vlm, [asked[i] for i in some], max_new_tokens, features)
 
-    for some, texts in in_batches(order, batch_size, lambda i: len(asked[i].images), work, vlm):
+    for some, texts in in_batches(order, batch_size, lambda i: asked[i].media, work, vlm):
         answers = [
             Answer("", asked[i].prefill + text, tokens, finished)
             for i, (text, tokens, finished) in zip(some, texts, strict=True)
@@ -177,7 +194,7 @@ def run(
 
     pad = vlm.tokenizer.pad_token_id
     may_share = only_attends(vlm.base.config) and all(_goes_on(vlm, r) for r in asked)
-    shared = _shared(asked, vlm.image_token_id, apart) if may_share else 0
+    shared = _shared(asked, vlm.image_token_id, apart, vlm.audio_token_id) if may_share else 0
     longest = max(len(r.ids) for r in asked)
     gaps = [longest - len(r.ids) for r in asked]
     rows, mask = [], []
@@ -185,7 +202,7 @@ def run(
         rows.append([*r.ids[:shared], *[pad] * gap, *r.ids[shared:]])
         mask.append([1] * shared + [0] * gap + [1] * (len(r.ids) - shared))
     inputs: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
-    if asked[0].images:
+    if any(asked[0].media):
         extra, pixels = _looked_at(vlm, asked, features)
         told = [r.per_token for r in asked]
         known = set.intersection(*map(set, told))
@@ -195,7 +212,7 @@ def run(
         inputs |= {
             k: (inputs["input_ids"] == vlm.image_token_id).long() for k in TOKEN_TYPES if k in extra and k not in known
         }
-        if features is not None:
+        if features is not None and asked[0].images:
             paths = [path for r in asked for path in r.images]
             inputs = features.without_pixels(inputs, list(zip(pixels, paths, strict=True)))
     dtype = vlm.embed.weight.dtype
@@ -236,10 +253,14 @@ def _looked_at(vlm: Vlm, asked: Sequence[Request], features: ImageFeatures | Non
         joined = {k: torch.cat([one[k] for one in beside]) for k in beside[0]}
         return joined, [sha256 for r in asked for sha256 in r.pixels]
     images = [[open_picture(path) for path in r.images] for r in asked]
-    # The processor is asked for the pixels only; the ids are those of `requests`.
-    texts = [vlm.text_of("", images=len(asked[0].images))] * len(images)
+    # The processor is asked for the pixels and features only; the ids are those of `requests`.
+    texts = [vlm.text_of("", images=len(asked[0].images), sounds=len(asked[0].sounds))] * len(images)
     # A list for each row: Gemma 3 takes a flat one for the pictures of a single row.
-    given = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
+    if asked[0].sounds:
+        heard = [[open_sound(path) for path in r.sounds] for r in asked]
+        given = hearing.prepared(vlm, texts, heard, **({"images": images} if asked[0].images else {}))
+    else:
+        given = vlm.processor(images=images, text=texts, return_tensors="pt", padding=True)
     extra = {k: v for k, v in given.items() if k not in ("input_ids", "attention_mask")}
     return extra, [pixel_hash(image) for row in images for image in row] if features is not None else []
 
@@ -272,20 +293,17 @@ def _spread(value: Any, shared: int, gap: int) -> Any:
 
 
 def _goes_on(vlm: Vlm, request: Request) -> bool:
-    """Whether what stands before a picture is as it would be without: not where the picture is attended to from the side (Mllama) or
-    the prompt in both directions (PaliGemma, whose token types do not tell pictures from words)."""
-    ids = request.ids
-    return all(
-        value.dim() == 2 and all(bool(value[0, i]) for i, token in enumerate(ids) if token == vlm.image_token_id)
-        for value in request.per_token.values()
-    )
+    """Whether what stands before a picture or sound is as it would be without: not where a picture is attended to from the side
+    (Mllama) or the prompt in both directions (PaliGemma, whose token types do not tell pictures from words)."""
+    media = [i for i, token in enumerate(request.ids) if token in (vlm.image_token_id, vlm.audio_token_id)]
+    return all(value.dim() == 2 and all(bool(value[0, i]) for i in media) for value in request.per_token.values())
 
 
-def _shared(asked: Sequence[Request], image_token: int | None, apart: int = 1) -> int:
-    """How many tokens every row begins with (at least ``apart`` are left, and images are not shared)."""
+def _shared(asked: Sequence[Request], image_token: int | None, apart: int = 1, audio_token: int | None = None) -> int:
+    """How many tokens every row begins with (at least ``apart`` are left, and images and sounds are not shared)."""
     n = 0
     for column in zip(*(r.ids[:-apart] for r in asked), strict=False):
-        if len(set(column)) > 1 or column[0] == image_token:
+        if len(set(column)) > 1 or column[0] in (image_token, audio_token):
             break
         n += 1
     return n

@@ -119,6 +119,7 @@ class EvaluationRun(Generic[R]):
 
     def build_cases(self) -> tuple[list[Case], dict[str, Any]]:
         """The test cases of all suites, and what environment.json says of each suite."""
+        from textunlearn.attacks.speech import who_spoke
         from textunlearn.data.loading import load_counted
         from textunlearn.evaluation.suites import build_cases, case_set_hash, select
 
@@ -145,6 +146,7 @@ class EvaluationRun(Generic[R]):
                 "from": {name: sources[name].origin for name in suite.sources if sources[name].origin},
                 "hash": case_set_hash(shown),
                 "hash_without_pixels": case_set_hash(shown, pixels=False),
+                **who_spoke(shown),
             }
         return cases, about
 
@@ -177,9 +179,12 @@ class EvaluationRun(Generic[R]):
         return about
 
     def require_pictures(self, cases: Sequence[Case], takes_images: bool) -> None:
-        """Said before any work is done: UserError for suites whose pictures the model does not take."""
+        """Said before any work is done: UserError for suites whose pictures or sounds the model does not take."""
         from textunlearn.evaluation.generation import require_pictures
+        from textunlearn.vlm.hearing import require_hearing
 
+        if self.in_memory:
+            require_hearing(self.recipe.model, cases)
         if not takes_images:
             if suites := dict.fromkeys(case.suite for case in cases if case.images):
                 raise UserError(

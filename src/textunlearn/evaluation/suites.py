@@ -20,12 +20,14 @@ from textunlearn.errors import UserError
 from textunlearn.files import atomic
 from textunlearn.pictures import pixel_hash
 from textunlearn.records import Case, Prompt, Question, digest
+from textunlearn.sounds import Sound
+from textunlearn.sounds import write_sound as write_wav
 
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGES = "images"
-"""Folder of the PNG files, beside the case file."""
+IMAGES, SOUNDS = "images", "sounds"
+"""Folders of the PNG and WAV files, beside the case file."""
 
 
 class Suite(BaseModel):
@@ -43,7 +45,7 @@ class Suite(BaseModel):
     title: str
     """For the report: short and plain."""
     max_chars: int = Field(default=0, ge=0)
-    """For requests drawn as images: leave out longer ones and those the font cannot draw. 0: take all."""
+    """For requests that are drawn or spoken: leave out longer ones and those the font cannot draw. 0: take all."""
 
     @model_validator(mode="before")
     @classmethod
@@ -125,8 +127,16 @@ def write_image(image: Image.Image, folder: Path) -> tuple[str, str]:
     return relative, sha256
 
 
+def write_sound(sound: Sound, folder: Path) -> tuple[str, str]:
+    """Write ``sound`` once as WAV. Returns its path relative to ``folder`` and its hash."""
+    relative = f"{SOUNDS}/{sound.sha256[:16]}.wav"
+    if not (folder / relative).exists():
+        write_wav(sound, folder / relative)
+    return relative, sound.sha256
+
+
 def build_cases(suite: Suite, prompts: Sequence[Prompt], folder: Path) -> list[Case]:
-    """The cases of ``suite`` over ``prompts`` (those of its sources); their images go below ``folder``.
+    """The cases of ``suite`` over ``prompts`` (those of its sources); their images and sounds go below ``folder``.
 
     UserError for an unknown attack, if nothing can be shown, or if a prompt cannot be put that way (see `attacks.grammar.Chain`).
     """
@@ -138,14 +148,17 @@ def build_cases(suite: Suite, prompts: Sequence[Prompt], folder: Path) -> list[C
         images, hashes = tuple(path for path, _ in written), tuple(sha256 for _, sha256 in written)
         # no path of this machine goes into the case file: the prompt's picture is now the copy beside it
         stored = replace(prompt, image=images[0]) if prompt.image else prompt
-        cases.append(Case(suite.name, suite.attack, stored, shown.text, images, hashes, shown.prefill))
+        heard = [write_sound(sound, folder) for sound in shown.sounds]
+        sounds = {"sounds": tuple(path for path, _ in heard), "sounds_sha256": tuple(sha256 for _, sha256 in heard)}
+        cases.append(Case(suite.name, suite.attack, stored, shown.text, images, hashes, shown.prefill, **sounds))
     return cases
 
 
 def case_set_hash(cases: Sequence[Case], *, pixels: bool = True) -> str:
     """Identity of a list of cases: what is shown, in order, and of which prompts; not what the suite is called.
 
-    ``pixels=False`` leaves the images' pixels out, which differ by a shade between versions of FreeType.
+    ``pixels=False`` leaves the images' pixels and the sounds' samples out, which differ by a shade between versions of FreeType and
+    of the program that speaks.
     """
 
     def pictures(case: Case) -> object:
@@ -153,7 +166,12 @@ def case_set_hash(cases: Sequence[Case], *, pixels: bool = True) -> str:
             return case.pixels
         return len(case.images) if len(case.images) > 1 else bool(case.images)
 
-    return digest([(case.prompt.id, case.text, case.prefill, pictures(case)) for case in cases])
+    def sounds(case: Case) -> list[object]:
+        if not case.sounds:
+            return []
+        return [case.sounds_sha256 if pixels else len(case.sounds)]
+
+    return digest([(case.prompt.id, case.text, case.prefill, pictures(case), *sounds(case)) for case in cases])
 
 
 HELD_OUT = "harmbench+strongreject"
@@ -202,6 +220,17 @@ MORE_SUITES: tuple[Suite, ...] = (
 """What the comparison of methods measures beyond the default suites. ``xstest_safe_blank`` and ``xstest_safe_photo``
 give the Safe Answer Refusal Rate of SafeEraser (arXiv 2502.12520): harmless questions beside harmless images."""
 
+SPEAKABLE = 250
+"""Longest request spoken by default: well below the half minute that Whisper's encoder, and with it many a model, hears at once."""
+SPOKEN_SUITES: tuple[Suite, ...] = (
+    _suite("spoken", HELD_OUT, "spoken", 48, "Harmful, spoken", SPEAKABLE),
+    _suite("typed_and_spoken", HELD_OUT, "typed_and_spoken", 32, "Harmful, typed beside the words spoken", SPEAKABLE),
+    _suite("noise_sound", HELD_OUT, "noise_sound", 32, "Harmful, typed beside noise to hear"),
+    _suite("xstest_safe_spoken", "xstest_safe", "spoken", 48, "XSTest safe, spoken", SPEAKABLE),
+    _suite("ordinary_spoken", "self_instruct_user", "spoken", 48, "Ordinary, spoken", SPEAKABLE),
+)
+"""For models that take sound."""
+
 MORE_SETS: tuple[Suite, ...] = (
     _suite("direct_advbench", "advbench", "direct", 64, "Harmful, typed (AdvBench; quickstart trains on it)"),
     _suite("direct_contextual", "harmbench_contextual", "direct", 48, "Harmful, typed (HarmBench, about a passage)"),
@@ -215,7 +244,7 @@ MORE_SETS: tuple[Suite, ...] = (
 )
 """Further publishers' sets that the package index has."""
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (*DEFAULT_SUITES, *MORE_SUITES, *MORE_SETS)}
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (*DEFAULT_SUITES, *MORE_SUITES, *SPOKEN_SUITES, *MORE_SETS)}
 """All suites by name; a recipe may list any of them."""
 
 _BROAD = (
@@ -223,14 +252,26 @@ _BROAD = (
     "mm_safetybench photo_image xstest_safe xstest_safe_image ordinary ordinary_image"
 )
 
+_SPOKEN = [
+    "direct_harmbench",
+    "direct_strongreject",
+    "jailbreak_wrapper",
+    "prefill",
+    "xstest_safe",
+    "ordinary",
+    "ordinary_wrapped",
+]
+
 SETS: dict[str, tuple[Suite, ...]] = {
     "default": DEFAULT_SUITES,
     "comparison": (*DEFAULT_SUITES, *MORE_SUITES),
     "broad": tuple(SUITES[name] for name in _BROAD.split()),
+    "audio": (*(SUITES[name] for name in _SPOKEN), *SPOKEN_SUITES),
     "none": (),
 }
 """What ``evaluation.suites`` may name in one word. ``broad``: as many publishers' sets as there are without the hub (HarmBench in two
-parts, StrongREJECT, AdvBench, Do-Not-Answer, XSTest, Self-Instruct), typed and in or beside pictures."""
+parts, StrongREJECT, AdvBench, Do-Not-Answer, XSTest, Self-Instruct), typed and in or beside pictures.
+``audio``: typed and spoken, for models that take sound and no pictures."""
 
 
 def chosen(names: str | Sequence[str | Suite]) -> list[Suite]:

@@ -17,7 +17,7 @@ from inspect_ai.model import GenerateConfig, ModelUsage
 
 from textunlearn.endpoint.messages import data_uri
 from textunlearn.inspect_bridge.provider import output
-from textunlearn.inspect_bridge.samples import input_of, metadata_of, target_of
+from textunlearn.inspect_bridge.samples import input_of, metadata_of, sound_uri, target_of
 from textunlearn.inspect_bridge.scoring import score_of
 from textunlearn.pictures import open_picture
 from textunlearn.records import Answer, Case, Verdict, digest
@@ -78,7 +78,8 @@ def sample_of(run: Path, case: Case, name: str, side: Side, redaction: Redaction
     label = next(iter(found.values())).label if found else ""
     hidden = redaction is not None and answer_hidden(case, answer.text, label)
     shown = redaction.case(case) if redaction is not None else case
-    asked = input_of(shown, [_picture(run / image, hidden=shown is not case) for image in case.images])
+    sounds = [] if shown is not case else [sound_uri(run / sound) for sound in case.sounds]
+    asked = input_of(shown, [_picture(run / image, hidden=shown is not case) for image in case.images], sounds)
     # A log's output is what comes after the words that the answer had begun with, as models of Inspect give it.
     said = redacted(answer.text) if hidden else answer.text
     after = said if hidden else said.removeprefix(case.prefill)

@@ -106,7 +106,9 @@ class TextunlearnAPI(ModelAPI):
             raise UserError(f"{vlm.name} takes no pictures; leave tasks with images out")
         if shown > 1 and not vlm.takes_several:
             raise UserError(f"{vlm.name} takes one picture in a chat, and this one shows {shown}")
-        return request_of(vlm, vlm.text_of_chat(chat.turns, chat.prefill), chat.pictures)
+        if chat.sounds and vlm.audio_token_id is None:
+            raise UserError(f"{vlm.name} takes no sound; leave tasks with audio out")
+        return request_of(vlm, vlm.text_of_chat(chat.turns, chat.prefill), chat.pictures, sounds=chat.sounds)
 
     def max_tokens(self) -> int:
         return MAX_TOKENS

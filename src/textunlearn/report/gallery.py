@@ -14,6 +14,7 @@ from textunlearn.pictures import open_picture
 from textunlearn.records import Case, Label, digest
 from textunlearn.report.redaction import answer_hidden, blocks, fixed_words
 from textunlearn.report.run_folder import RunFolder
+from textunlearn.sounds import open_sound, wav
 
 PER_IMAGE_SUITE, PER_TEXT_SUITE = 6, 4
 MAX_ITEMS = 160
@@ -22,6 +23,8 @@ THUMBNAIL = 360
 """Pixels of the longer side."""
 PICTURE_BYTES = 3_000_000
 """All pictures of a page together, before base64 adds a third."""
+SOUND_BYTES = 3_000_000
+"""The same for sounds: about two dozen spoken requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,15 @@ class Passage:
 @dataclass(frozen=True, slots=True)
 class Picture:
     """``uri`` is a data URI; "" if there is nothing to show, and then ``note`` says why."""
+
+    uri: str
+    hidden: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A sound to play. ``uri`` is a data URI; "" where it is ``hidden``, or cannot be played, which ``note`` says."""
 
     uri: str
     hidden: bool
@@ -78,18 +90,20 @@ class Item:
     prefill: Passage | None
     pictures: tuple[Picture, ...]
     """In the order they were shown."""
+    sounds: tuple[Recording, ...]
+    """In the order they were heard; of redacted ones nothing but their length goes into the page."""
     replies: tuple[Reply, ...]
 
 
 def sample(cases: Sequence[Case]) -> list[Case]:
-    """Up to 6 cases a suite with images, 4 without, image suites first; chosen by hash, so not for their looks."""
+    """Up to 6 cases a suite with images or sounds, 4 without, those first; chosen by hash, so not for their looks."""
     suites: dict[str, list[Case]] = {}
     for case in cases:
         suites.setdefault(case.suite, []).append(case)
     most = max(1, MAX_ITEMS // max(1, len(suites)))
     out = []
-    for group in sorted(suites.values(), key=lambda group: not any(case.images for case in group)):
-        n = min(most, PER_IMAGE_SUITE if any(case.images for case in group) else PER_TEXT_SUITE)
+    for group in sorted(suites.values(), key=lambda group: not any(case.images or case.sounds for case in group)):
+        n = min(most, PER_IMAGE_SUITE if any(case.images or case.sounds for case in group) else PER_TEXT_SUITE)
         out += sorted(group, key=lambda case: digest("gallery", case.id, case.prompt.id))[:n]
     return out
 
@@ -121,6 +135,26 @@ def _picture(run: Path, name: str, hidden: bool, budget: list[int]) -> Picture:
     return Picture("data:image/png;base64," + base64.b64encode(data).decode(), hidden)
 
 
+def _recording(run: Path, name: str, hidden: bool, budget: list[int]) -> Recording:
+    """The sound file ``name``; if ``hidden``, only how long it is."""
+    path = (run / name).resolve()
+    if not path.is_relative_to(run.resolve()):
+        return Recording("", hidden, "The sound lies outside the run folder and was not read.")
+    if not path.is_file():
+        return Recording("", hidden, "The sound file is missing.")
+    try:
+        sound = open_sound(path)
+    except UserError:  # whose words name a path of this machine
+        return Recording("", hidden, "The sound cannot be read.")
+    if hidden:
+        return Recording("", True, f"Sound of {sound.seconds:.1f} s, redacted: the file does not hold it.")
+    data = wav(sound)
+    if len(data) > budget[0]:
+        return Recording("", hidden, "Left out to keep this page small; see the run folder.")
+    budget[0] -= len(data)
+    return Recording("data:audio/wav;base64," + base64.b64encode(data).decode(), hidden)
+
+
 def _replies(run: RunFolder, case: Case, show_unsafe: bool) -> tuple[Reply, ...]:
     replies = []
     for model in run.models:
@@ -139,10 +173,10 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
     """The sampled cases of ``run`` with every model's answer.
 
     Redacted unless ``show_unsafe``: harmful requests (and what is typed or begun with them, unless it is the same words
-    in the whole suite), their images, answers judged unsafe, and answers to harmful requests that are not refusals.
+    in the whole suite), their images and sounds, answers judged unsafe, and answers to harmful requests that are not refusals.
     """
     fixed = fixed_words(run.cases)
-    budget = [PICTURE_BYTES]
+    budget, sound_budget = [PICTURE_BYTES], [SOUND_BYTES]
     items = []
     for case in sample(run.cases):
         hidden = case.prompt.kind == "harmful" and not show_unsafe
@@ -163,6 +197,7 @@ def gallery(run: RunFolder, *, show_unsafe: bool = False) -> list[Item]:
                 passage(case.text) if case.text != case.prompt.request else None,
                 passage(case.prefill),
                 tuple(_picture(run.path, name, hidden, budget) for name in case.images),
+                tuple(_recording(run.path, name, hidden, sound_budget) for name in case.sounds),
                 _replies(run, case, show_unsafe),
             )
         )

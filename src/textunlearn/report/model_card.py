@@ -31,9 +31,14 @@ def _metric(row: Row, label: str, rate: StoredRate, judge: str) -> dict[str, Any
     return {"type": f"{label}_rate", "name": name, "value": round(rate.rate, 4)}
 
 
-def _results(table: Table, judge: str) -> list[dict[str, Any]]:
+def _task(run: RunFolder) -> str:
+    """What the hub calls a model of the kind that was tested."""
+    heard = any(case.sounds for case in run.cases) and not any(case.images for case in run.cases)
+    return "audio-text-to-text" if heard else "image-text-to-text"
+
+
+def _results(table: Table, judge: str, task: str) -> list[dict[str, Any]]:
     """The last model's rates as the entries of ``model-index``: every label of every suite, never one alone."""
-    task = "image-text-to-text"
     out: list[dict[str, Any]] = []
     for row in table.rows:
         cell = row.cells[-1]
@@ -60,9 +65,9 @@ def _head(run: RunFolder, table: Table, name: str, base_model: str, base_licence
         head |= {"license": "other", "license_name": base_licence or "unknown"}
     if base_model:
         head["base_model"] = base_model
-    head |= {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "image-text-to-text"}
+    head |= {"library_name": "peft" if adapter else "transformers", "pipeline_tag": _task(run)}
     head["tags"] = ["textunlearn", "unlearning", "safety"]
-    if results := _results(table, run.judge):
+    if results := _results(table, run.judge, _task(run)):
         head["model-index"] = [{"name": name, "results": results}]
     return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000) + "---\n"
 

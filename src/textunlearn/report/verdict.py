@@ -13,6 +13,7 @@ FAMILIES: dict[str, frozenset[str]] = {
     "requests shown as images": frozenset(
         {"figstep", "typography_short", "typography_bare", "typography_varied", "mm_safetybench"}
     ),
+    "spoken requests": frozenset({"spoken"}),
 }
 """What the sentence speaks of; other attacks stand in the table and, if they are the strongest, under the cautions."""
 

@@ -15,7 +15,7 @@ from textunlearn.recipe import DataSpec, PictureSpec, SlotSpec
 from textunlearn.records import Prompt
 from textunlearn.training.pictures import LAYOUTS, draw, drawable, picture_of, picture_request
 from textunlearn.training.rows import Row, Target
-from textunlearn.training.slots import NEUTRAL, drawn, misread
+from textunlearn.training.slots import NEUTRAL, NEUTRAL_BESIDE_SOUND, drawn, misread
 from textunlearn.training.watch import Probe
 from textunlearn.vlm.load import Vlm
 
@@ -26,9 +26,11 @@ BEGUN = 8
 
 
 def slot_request(vlm: Vlm, text: str, slots: SlotSpec, rng: random.Random) -> tuple[list[int], list[int]]:
-    """``text`` in the image slots under a neutral typed prompt: ids and slot positions."""
-    words = misread(drawn(text, rng), slots.misread * rng.random() * 2, rng)
-    return vlm.slot_prompt(rng.choice(NEUTRAL) if slots.neutral else "", vlm.word_ids(words))
+    """``text`` in the image slots (or those of sounds) under a neutral typed prompt: ids and slot positions."""
+    pictures = vlm.image_token_id is not None
+    words = misread(drawn(text, rng) if pictures else text, slots.misread * rng.random() * 2, rng)
+    neutral = NEUTRAL if pictures else NEUTRAL_BESIDE_SOUND
+    return vlm.slot_prompt(rng.choice(neutral) if slots.neutral else "", vlm.word_ids(words))
 
 
 def fewer_blanks(prompt: list[int], where: list[int], blank: int, rng: random.Random) -> tuple[list[int], list[int]]:

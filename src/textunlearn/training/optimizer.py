@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from textunlearn.processes import total
 from textunlearn.training.sharding import like
+
+
+@dataclass
+class LossScale:
+    """Keeps float16 gradients from vanishing: the loss is multiplied by ``factor`` and the gradients, in float32, divided by it.
+
+    A step whose gradients overflowed is left out and the factor halved; after `GROWS` good ones it is doubled, as in mixed precision
+    training (Micikevicius et al. 2017, arXiv 1710.03740). Powers of two, so that nothing else is rounded otherwise.
+    """
+
+    active: bool = False
+    factor: float = 1.0
+    good: int = 0
+
+    GROWS = 200
+    FIRST, MOST = 2.0**12, 2.0**24
+
+    @classmethod
+    def of(cls, dtype: torch.dtype) -> LossScale:
+        """For weights of ``dtype``; nothing is scaled but in float16."""
+        return cls(True, cls.FIRST) if dtype == torch.float16 else cls()
+
+    def usable(self, grads: list[Tensor]) -> bool:
+        """Whether the gradients of a step are finite on all processes; the factor follows."""
+        if not self.active:
+            return True
+        bad = not all(
+            bool(torch.isfinite(grad.to_local() if hasattr(grad, "to_local") else grad).all()) for grad in grads
+        )
+        if total({"bad": float(bad)})["bad"]:
+            self.factor, self.good = max(1.0, self.factor / 2), 0
+            return False
+        self.good += 1
+        if self.good % self.GROWS == 0:
+            self.factor = min(self.MOST, 2 * self.factor)
+        return True
 
 
 class MasterAdamW(torch.optim.Optimizer):
@@ -19,9 +57,15 @@ class MasterAdamW(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        scale: LossScale | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        self.scale = scale or LossScale()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -29,6 +73,11 @@ class MasterAdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        factor = self.scale.factor  # of the loss that these gradients are of
+        if not self.scale.usable(
+            [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        ):
+            return loss
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for p in group["params"]:
@@ -40,7 +89,7 @@ class MasterAdamW(torch.optim.Optimizer):
                     state["master"] = p.detach().float().clone()
                     state["exp_avg"] = torch.zeros_like(state["master"])
                     state["exp_avg_sq"] = torch.zeros_like(state["master"])
-                grad = p.grad.float()
+                grad = p.grad.float() / factor
                 state["step"] += 1
                 t = state["step"].item()
                 state["exp_avg"].lerp_(grad, 1 - beta1)

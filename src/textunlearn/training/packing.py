@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from textunlearn.errors import UserError
+from textunlearn.training.memory import checkpointed
 from textunlearn.training.rows import Role, Row
 
 if TYPE_CHECKING:
@@ -247,7 +248,8 @@ def _faster_backward(decoder: torch.nn.Module, embeds: Tensor) -> Iterator[None]
     backward, on the few hundred tokens of a packed row."""
     config: Any = decoder.config
     kind = getattr(config, "_attn_implementation", None)
-    if kind != "sdpa" or embeds.device.type != "cpu" or not torch.is_grad_enabled():
+    # What is computed again in the backward pass must be computed as it was.
+    if kind != "sdpa" or checkpointed(decoder) or embeds.device.type != "cpu" or not torch.is_grad_enabled():
         yield
         return
     config._attn_implementation = "eager"

@@ -15,10 +15,13 @@ from textunlearn.errors import UserError
 from textunlearn.vlm.load import Vlm
 
 
-def shard(vlm: Vlm) -> None:
-    """Split the language model's layers, adapter included, over all processes (call on each, after `processes.join`)."""
-    from torch import distributed
-    from torch.distributed.fsdp import fully_shard
+def shard(vlm: Vlm, *, offload: bool = False) -> None:
+    """Split the language model's layers, adapter included, over all processes (call on each, after `processes.join`).
+
+    ``offload``: the parts lie in the CPU's memory, with their gradients and optimizer; each layer comes to the device for its turn.
+    """
+    from torch import cuda, distributed
+    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
     layers = getattr(vlm.decoder, "layers", None)
     if not isinstance(layers, nn.ModuleList):
@@ -27,9 +30,10 @@ def shard(vlm: Vlm) -> None:
         if p.requires_grad:  # each process drew its own, and keeps a part of it only
             distributed.broadcast(p.data, 0)
     outside = {*vlm.embed.parameters(), *vlm.head.parameters()}
+    policy = CPUOffloadPolicy(pin_memory=cuda.is_available()) if offload else OffloadPolicy()
     for layer in layers:
-        fully_shard(layer)
-    fully_shard(vlm.decoder, ignored_params=outside & {*vlm.decoder.parameters()})
+        fully_shard(layer, offload_policy=policy)
+    fully_shard(vlm.decoder, offload_policy=policy, ignored_params=outside & {*vlm.decoder.parameters()})
     vlm.sharded = True
 
 

@@ -18,7 +18,7 @@ from textunlearn.methods import Answers, Method
 from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
-from textunlearn.training.optimizer import MasterAdamW
+from textunlearn.training.optimizer import LossScale, MasterAdamW
 from textunlearn.training.packing import LAST, Packed, answer_states, lay_out, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
@@ -31,11 +31,12 @@ COUNTED = 10
 """FLOPs are counted in one step of so many, and taken as the same for every position of the others."""
 
 
-def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool = False) -> None:
+def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool = False, kind: str = "lora") -> None:
     """Put LoRA on the linear layers of the language model, and nowhere else, in the model's own precision.
 
     Args:
         skip: share of its layers, from the input on, that are left as they are; the backward pass ends where they begin.
+        kind: ``lora``, ``dora`` (arXiv 2402.09353) or ``rslora`` (arXiv 2312.03732).
         full: train these layers' own weights instead (all but one matrix, which stays LoRA for the adapter's format).
     """
     import re
@@ -55,6 +56,8 @@ def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool =
         target_modules=re.escape(names[-1]) if full else pattern_of(names),
         modules_to_save=names[:-1] if full else None,
         task_type=None,
+        use_dora=kind == "dora",
+        use_rslora=kind == "rslora",
     )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
     outside = [n for n, p in vlm.base.named_parameters() if p.requires_grad and not vlm.in_language(n)]
@@ -131,6 +134,7 @@ class UnlearningTrainer(Trainer):
         self.earlier = 0.0  # seconds of sittings before this one
         self.started = time.monotonic()
         self._log: dict[str, float] = {}
+        self.scale = LossScale.of(vlm.embed.weight.dtype)  # type: ignore[arg-type, union-attr]
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=len(plan) // (spec.accumulate * world()),
@@ -170,7 +174,7 @@ class UnlearningTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             trained = [p for p in self.vlm.model.parameters() if p.requires_grad]
-            self.optimizer = MasterAdamW(trained, lr=self.args.learning_rate)
+            self.optimizer = MasterAdamW(trained, lr=self.args.learning_rate, scale=self.scale)
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
@@ -219,6 +223,10 @@ class UnlearningTrainer(Trainer):
         loss = self.method.loss(answers)
         for key, value in {"loss_": loss.item(), **answers.log}.items():
             self._log[key] = self._log.get(key, 0.0) + value
+        self.args.max_grad_norm = (
+            self.scale.factor
+        )  # the norm is at most 1, of gradients that are as many times too long
+        loss = self.scale.factor * loss
         if world() == 1:
             return loss
         # Every mean is over the step of all processes, and what is done with gradients divides by their number. The term of
@@ -240,7 +248,7 @@ class UnlearningTrainer(Trainer):
         answers = self.answers(micro, packed, model(packed, shift * chosen), reference=False)
         signs = {"harmful": 1.0, "safe": -1.0}
         loss = sum(sign * answers.nll(role).sum() for role, sign in signs.items() if role in answers.logits)  # type: ignore[arg-type, index]
-        (slope,) = torch.autograd.grad(loss, shift)  # type: ignore[arg-type]
+        (slope,) = torch.autograd.grad(self.scale.factor * loss, shift)  # type: ignore[arg-type]
         length = embeds.norm(dim=-1, keepdim=True) * self.adversarial
         return -length * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12) * chosen
 
@@ -288,6 +296,8 @@ class UnlearningTrainer(Trainer):
             self._log = {}
             spent = {"tokens": self.tokens, "positions": self.positions}
             spent |= {f"counted_{key}": value for key, value in self.counted.items()}
+            if "grad_norm" in logs:
+                logs = {**logs, "grad_norm": logs["grad_norm"] / self.args.max_grad_norm}  # of the loss itself
             logs = {**logs, **total(mine | spent), "seconds": self.earlier + time.monotonic() - self.started}
         super().log(logs, start_time)
 

@@ -27,6 +27,7 @@ from textunlearn.training import tracking
 from textunlearn.training.build_rows import probes, training_rows
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.interpolate import choose_factor
+from textunlearn.training.memory import checkpoint
 from textunlearn.training.pictures import picture_features
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
@@ -149,12 +150,14 @@ def train(
         made[0] if made else _before_steps(vlm, plan, method, folder, console)
     )  # others: from its files
     watched = probes(vlm, validation, recipe.slots, recipe.seed, recipe.pictures, folder)
-    add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full)
+    add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full, kind=spec.lora_kind)
+    if spec.gradient_checkpointing:
+        checkpoint(vlm)
     steps = processes.from_first(lambda: _last_checkpoint(checkpoints))
     if sharded:
         if steps:
             load_adapter(vlm, checkpoints / f"checkpoint-{steps}")
-        shard(vlm)
+        shard(vlm, offload=spec.offload)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
         named = tracking.chosen(spec.report_to) if processes.first() else []
         trackers = tracking.callbacks(named, folder, recipe.name, steps)

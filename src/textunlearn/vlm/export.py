@@ -51,7 +51,7 @@ def export_merged(run: Path, folder: Path, licence: str = "", dtype: str = "floa
 
     adapter, spec = adapter_of(run), stored_recipe(run).model
     with _fresh(folder) as partial:
-        vlm = load(spec.model_copy(update={"dtype": dtype, "device": "cpu"}))
+        vlm = load(spec.model_copy(update={"dtype": dtype, "device": "cpu", "quantize": None}))
         vlm.model = merge_adapter(vlm.base, str(adapter)).eval()
         vlm.model.save_pretrained(partial, safe_serialization=True)
         vlm.processor.save_pretrained(partial)
@@ -86,7 +86,16 @@ def _check(folder: Path, spec: ModelSpec, dtype: str, expected: list[torch.Tenso
     from textunlearn.vlm.load import load
 
     again = load(
-        spec.model_copy(update={"id": str(folder), "adapter": None, "revision": None, "dtype": dtype, "device": "cpu"})
+        spec.model_copy(
+            update={
+                "id": str(folder),
+                "adapter": None,
+                "revision": None,
+                "dtype": dtype,
+                "device": "cpu",
+                "quantize": None,
+            }
+        )
     )
     for before, after in zip(expected, _logits(again), strict=True):
         if not torch.allclose(before, after, rtol=1e-4, atol=1e-4):
@@ -95,17 +104,21 @@ def _check(folder: Path, spec: ModelSpec, dtype: str, expected: list[torch.Tenso
 
 
 def _logits(vlm: Vlm) -> list[torch.Tensor]:
-    """Logits ``(length, vocabulary)`` of a typed question and, where the model takes pictures, of one as a picture."""
+    """Logits ``(length, vocabulary)`` of a typed question and, where the model takes pictures or sound, of one beside such."""
     import torch
 
     from textunlearn.attacks import ATTACKS
     from textunlearn.records import Prompt
+    from textunlearn.sounds import silence
 
     batches = [{"input_ids": torch.tensor([vlm.prompt_ids("Name three kinds of tea.")])}]
     if vlm.image_token_id is not None:
         shown = ATTACKS.get("typography_short")(Prompt("Name three kinds of tea.", "ordinary", "export"))
         rendered = vlm.text_of(shown.text, images=1)
         ids, given = vlm.with_images(rendered, shown.images)
+        batches.append({"input_ids": torch.tensor([ids]), **given})
+    elif vlm.audio_token_id is not None:
+        ids, given = vlm.with_images(vlm.text_of("Name three kinds of tea.", sounds=1), [], [silence(1)])
         batches.append({"input_ids": torch.tensor([ids]), **given})
     dtype = vlm.model.dtype
     out = []
@@ -164,7 +177,7 @@ def _load_adapter_text(spec: ModelSpec) -> str:
     else:
         lines = [
             "from peft import PeftModel",
-            "from transformers import AutoModelForImageTextToText  # AutoModelForCausalLM for a model without images",
+            "from transformers import AutoModelForImageTextToText  # AutoModelForMultimodalLM for one of sound, ...CausalLM of text alone",
             "",
             f'model = AutoModelForImageTextToText.from_pretrained("{_public_name(spec)}")',
             'model = PeftModel.from_pretrained(model, "DIR")',

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
 
     from textunlearn.recipe import ModelSpec
 
-__all__ = ["BUILTIN", "Vlm", "auto_class", "check", "choose", "config_of", "fast_bf16", "load", "merge_adapter", "wrap"]
+__all__ = [
+    "BUILTIN",
+    "Vlm",
+    "auto_class",
+    "check",
+    "choose",
+    "config_of",
+    "fast_bf16",
+    "load",
+    "merge_adapter",
+    "wrap",
+]
 BUILTIN = "builtin"
 
 
@@ -37,7 +48,8 @@ def choose(spec: ModelSpec) -> tuple[str, torch.dtype]:
     if spec.dtype != "auto":
         return device, getattr(torch, spec.dtype)
     if device.startswith("cuda"):
-        return device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # Older GPUs (before Ampere) only imitate bfloat16, many times slower than they compute in float16.
+        return device, torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return device, torch.bfloat16 if device == "cpu" and fast_bf16() else torch.float32
 
 
@@ -103,9 +115,14 @@ def load(spec: ModelSpec) -> Vlm:
     device, dtype = choose(spec)
     config = _config(spec, where)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
+    kind, held = auto_class(config), {}
+    if spec.quantize is not None:
+        from textunlearn.vlm.quantize import loading
+
+        held = loading(config, kind, device, dtype)
     try:
-        model, found = auto_class(config).from_pretrained(
-            where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        model, found = kind.from_pretrained(
+            where, dtype=dtype, use_safetensors=True, output_loading_info=True, **held, **options
         )
         processor = load_processor(where, config, **options)
     except MemoryError:
@@ -120,7 +137,8 @@ def load(spec: ModelSpec) -> Vlm:
     if spec.adapter is not None:
         model = merge_adapter(model, spec.adapter)
     try:
-        model.to(device)
+        if not held:  # else it is there already
+            model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"the model cannot be put on model.device {device!r}: {' '.join(str(error).split())[:200]}"
@@ -139,10 +157,11 @@ def wrap(model: Any, processor: Any, name: str) -> Vlm:
         raise UserError(
             f"{name} has no chat template, so requests cannot be put to it as a user would; use an instruction-tuned model"
         )
-    decoder = model.get_decoder()
-    paths = [path for path, module in model.named_modules() if module is decoder]
-    if not paths or not paths[0] or model.get_output_embeddings() is None:
-        raise UserError(f"{name} ({type(model).__name__}) has no language model part that textunlearn can find")
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    decoder = base.get_decoder()
+    paths = [path for path, module in base.named_modules() if module is decoder]
+    if not paths or not paths[0] or base.get_output_embeddings() is None:
+        raise UserError(f"{name} ({type(base).__name__}) has no language model part that textunlearn can find")
     vlm = Vlm(name, model, processor, paths[0])
     require_own_tokenizer(vlm)
     return vlm

@@ -6,14 +6,27 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
+from textunlearn.sounds import Sound, silence
+from textunlearn.vlm import hearing
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+class Medium(Enum):
+    """What a chat shows beside words and (as None) pictures."""
+
+    SOUND = "audio"
+
+
+Shown = str | None | Medium
+"""One part of a turn: words, None for a picture, or a sound."""
 
 
 @dataclass
@@ -74,8 +87,13 @@ class Vlm:
         return None
 
     @cached_property
+    def audio_token_id(self) -> int | None:
+        """The token that stands for sound; None for a model that takes none."""
+        return hearing.token_of(self.base.config) if hearing.extractor(self.processor) is not None else None
+
+    @cached_property
     def blank_id(self) -> int:
-        """Token of a single space: what an image slot without text says."""
+        """Token of a single space: what a slot without text says."""
         return int(self.tokenizer.encode(" ", add_special_tokens=False)[-1])
 
     def word_ids(self, text: str) -> list[int]:
@@ -83,16 +101,16 @@ class Vlm:
         ids: list[int] = self.tokenizer.encode(self.as_words(text), add_special_tokens=False)
         return ids
 
-    def text_of(self, text: str, *, images: int = 0, prefill: str = "") -> str:
-        """One user turn in the model's own chat template, open for the model's turn; ``images`` pictures come before the words."""
-        words = [text] if text or not images else []
-        return self.text_of_chat([("user", [*[None] * images, *words])], prefill)
+    def text_of(self, text: str, *, images: int = 0, sounds: int = 0, prefill: str = "") -> str:
+        """One user turn in the model's own chat template, open for the model's turn; pictures, then sounds, come before the words."""
+        words = [text] if text or not (images or sounds) else []
+        return self.text_of_chat([("user", [*[None] * images, *[Medium.SOUND] * sounds, *words])], prefill)
 
-    def text_of_chat(self, turns: Sequence[tuple[str, Sequence[str | None]]], prefill: str = "") -> str:
+    def text_of_chat(self, turns: Sequence[tuple[str, Sequence[Shown]]], prefill: str = "") -> str:
         """A whole chat in the model's own template, open for the model's turn, which may have begun with ``prefill``.
 
         Args:
-            turns: role and content of each: words, or None for a picture, in the order in which they are shown.
+            turns: role and content of each: words, pictures and sounds in the order in which they are shown.
 
         UserError for a chat that the template does not take, e.g. one with a system message.
         """
@@ -100,10 +118,11 @@ class Vlm:
 
         chat: list[dict[str, Any]] = []
         for role, content in turns:
-            shown = [None if words is None else self.as_words(words) for words in content]
-            parts = [{"type": "image"} if words is None else {"type": "text", "text": words} for words in shown]
-            plain = "".join(words for words in shown if words is not None)
-            chat.append({"role": role, "content": parts if self.image_token_id is not None else plain})
+            shown = [self.as_words(part) if isinstance(part, str) else part for part in content]
+            parts = [{"type": "text", "text": part} if isinstance(part, str) else _placeholder(part) for part in shown]
+            plain = "".join(part for part in shown if isinstance(part, str))
+            in_parts = self.image_token_id is not None or Medium.SOUND in content
+            chat.append({"role": role, "content": parts if in_parts else plain})
         try:
             rendered = self.render(chat)
         except TemplateError as error:
@@ -146,10 +165,16 @@ class Vlm:
         """The same for a rendered chat with pictures (PIL): each one's image token becomes as many as the picture has slots."""
         return self.with_images(rendered, images)[0]
 
-    def with_images(self, rendered: str, images: Sequence[Any]) -> tuple[list[int], dict[str, Any]]:
-        """Those ids, and what else the processor gives for the pictures: pixels, and for some models sizes and the like."""
+    def with_images(
+        self, rendered: str, images: Sequence[Any], sounds: Sequence[Sound] = ()
+    ) -> tuple[list[int], dict[str, Any]]:
+        """Those ids (of ``sounds`` too), and what else the processor gives: pixels, features, for some models sizes and the like."""
         # A list in a list: the pictures of one row.
-        given = dict(self.processor(images=[list(images)], text=[rendered], return_tensors="pt"))
+        more = {"images": [list(images)]} if images else {}
+        if sounds:
+            given = hearing.prepared(self, [rendered], [sounds], **more)
+        else:
+            given = dict(self.processor(**more, text=[rendered], return_tensors="pt"))
         ids = given.pop("input_ids")[0].tolist()
         for unwanted in ("attention_mask", "labels"):
             given.pop(unwanted, None)
@@ -179,9 +204,10 @@ class Vlm:
         return self.encode(self.text_of(text))
 
     def slot_prompt(self, text: str, content: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Prompt whose image slots hold the words ``content`` (token ids; blanks after, cut at the number of slots).
+        """Prompt whose image slots hold the words ``content`` (token ids; blanks after, cut at the number of slots); the slots of a sound
+        where the model takes no pictures.
 
-        Returns ``(ids, positions of the slots)``. No image is looked at: a blank one only tells where the slots are.
+        Returns ``(ids, positions of the slots)``. No image is looked at, and no sound heard: a blank one only tells where the slots are.
         """
         template, slots = self._slot_template(text)
         fill = [*content, *[self.blank_id] * len(slots)][: len(slots)]
@@ -206,15 +232,20 @@ class Vlm:
     def _slot_template(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         cache = self.__dict__.setdefault("_templates", {})
         if text not in cache:
-            if self.image_token_id is None:
+            token = self.audio_token_id if self.image_token_id is None else self.image_token_id
+            if token is None:
                 raise UserError(
                     f"{self.name} takes no images, so text cannot stand in image slots; set slots.share to 0"
                 )
-            from PIL import Image
+            if self.image_token_id is None:
+                rendered = self.text_of(text, sounds=1)
+                ids = tuple(self.with_images(rendered, [], [silence(hearing.SLOT_SECONDS)])[0])
+            else:
+                from PIL import Image
 
-            blank = Image.new("RGB", (224, 224), "white")
-            ids = tuple(self.encode_with_images(self.text_of(text, images=1), [blank]))
-            slots = tuple(i for i, token in enumerate(ids) if token == self.image_token_id)
+                blank = Image.new("RGB", (224, 224), "white")
+                ids = tuple(self.encode_with_images(self.text_of(text, images=1), [blank]))
+            slots = tuple(i for i, one in enumerate(ids) if one == token)
             if not slots:
                 raise UserError(
                     f"the processor of {self.name} makes no image slots of a picture, so it is another model's; get the model's own"
@@ -269,6 +300,11 @@ class Vlm:
     def hash(self) -> str:
         """SHA-256 over all weights, by which answers and references are filed."""
         return _hash(sorted(self.base.state_dict().items()))
+
+
+def _placeholder(part: Medium | None) -> dict[str, str]:
+    """What transformers' chats have for a picture or a sound."""
+    return {"type": "image" if part is None else part.value}
 
 
 def per_token(value: Any, length: int) -> bool:

@@ -47,7 +47,12 @@ def write_config(folder: Path, size: str) -> None:
 def recipe(folder: Path, full: bool, dtype: str) -> Any:
     from textunlearn import recipes
 
-    wanted = [f"training.steps={STEPS}", f"training.full={str(full).lower()}", f"model.dtype={dtype}", "model.device=cpu"]
+    wanted = [
+        f"training.steps={STEPS}",
+        f"training.full={str(full).lower()}",
+        f"model.dtype={dtype}",
+        "model.device=cpu",
+    ]
     return recipes.read(None, wanted, model__id=str(folder))
 
 
@@ -55,9 +60,14 @@ def planned(folder: Path, full: bool, dtype: str) -> dict[str, float]:
     from textunlearn.planning.machines import machine
     from textunlearn.planning.plan import plan
 
-    found = plan(recipe(folder, full, dtype), machine("cpu"))
-    (one,) = [one for one in found.estimates if one.way.full == full]
-    return {"parameters": found.parameters, "memory": one.memory, "model": one.memory - one.libraries, "seconds": one.seconds / STEPS}
+    found = plan(recipe(folder, full, dtype), machine("cpu"), only=lambda way: way.full == full)
+    (one,) = found.estimates
+    return {
+        "parameters": found.parameters,
+        "memory": one.memory,
+        "model": one.memory - one.libraries,
+        "seconds": one.seconds / STEPS,
+    }
 
 
 def high_water() -> int:
@@ -90,7 +100,11 @@ def trained(folder: Path, full: bool, dtype: str) -> dict[str, float]:
     plan = Plan(rows, counts, spec.steps, spec.accumulate, wanted.seed)
     with tempfile.TemporaryDirectory() as work:
         known = reference_states(
-            vlm, plan.rows(), Path(work) / "reference.safetensors", roles=method.reference, layers=method_layers(vlm, method)
+            vlm,
+            plan.rows(),
+            Path(work) / "reference.safetensors",
+            roles=method.reference,
+            layers=method_layers(vlm, method),
         )
         add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=full)
         trainer = UnlearningTrainer(vlm, method, plan, known, spec, Path(work) / "checkpoints")
@@ -107,7 +121,11 @@ def apart(what: str, *arguments: str) -> dict[str, float]:
     # glibc would raise this threshold as it goes, keep more and more freed memory, and show it as used.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     done = subprocess.run(
-        [sys.executable, __file__, "--part", what, *arguments], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, __file__, "--part", what, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
@@ -132,7 +150,10 @@ def main() -> None:
     from textunlearn.vlm.load import fast_bf16
 
     dtype = "bfloat16" if fast_bf16() else "float32"
-    lines = ["| weights | trained | planned | measured | off by | without libraries | step planned | measured |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| weights | trained | planned | measured | off by | without libraries | step planned | measured |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     worst = 0.0
     for size in given.size or SIZES:
         with tempfile.TemporaryDirectory() as folder:

@@ -59,12 +59,22 @@ def plan(
     ] = "cpu",
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="YAML file, or a shipped recipe's name", show_default="quickstart", autocompletion=complete.recipes),
+        typer.Option(
+            "--recipe",
+            help="YAML file, or a shipped recipe's name",
+            show_default="quickstart",
+            autocompletion=complete.recipes,
+        ),
     ] = None,
     changes: Changes = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", help="may be repeated; all: every method", show_default="the recipe's", autocompletion=complete.methods),
+        typer.Option(
+            "--method",
+            help="may be repeated; all: every method",
+            show_default="the recipe's",
+            autocompletion=complete.methods,
+        ),
     ] = None,
     price: Annotated[
         float | None, typer.Option("--price-per-hour", min=0, help="of the whole machine", show_default=False)

@@ -21,14 +21,16 @@ META = torch.device("meta")
 
 
 class LiveBytes(TorchDispatchMode):
-    """``with LiveBytes() as live: …``; then ``live.peak`` is the most bytes of meta tensors that were there at once.
+    """``with LiveBytes() as live: …``; then ``live.peak`` is the most bytes of meta tensors that were there at once (of tensors on
+    another kind of device: ``LiveBytes("cpu")``, which tests compare with).
 
     What is there already is told by `add`. Where a computation looks at a number, it is told 1; where it asks how many entries fulfil a
     condition, all do: so sizes are never too small.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "meta") -> None:
         super().__init__()
+        self.device = device
         self.now = 0
         self.peak = 0
         self.groups: dict[int, int] = {}
@@ -41,7 +43,7 @@ class LiveBytes(TorchDispatchMode):
     def add(self, tensors: Iterable[Tensor]) -> None:
         """Count ``tensors``, each storage once, for as long as they live."""
         for tensor in tensors:
-            if tensor.is_meta:
+            if tensor.device.type == self.device:
                 self._add(tensor.untyped_storage())
 
     def _add(self, storage: Any) -> None:
@@ -59,13 +61,12 @@ class LiveBytes(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = _BY_NUMBERS.get(func._overloadpacket)
         given = kwargs or {}
-        tensors = [leaf for leaf in tree_leaves((args, given)) if isinstance(leaf, Tensor)]
-        if known is not None and any(tensor.is_meta for tensor in tensors):
-            out = known(self, func, args, given)
-        else:
+        known = _BY_NUMBERS.get(func._overloadpacket)
+        if known is None or not any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((args, given))):
             out = func(*args, **given)
+        else:
+            out = known(self, func, args, given)
         self.add(leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
         return out
 
@@ -108,8 +109,8 @@ _BY_NUMBERS: dict[Any, Callable[[LiveBytes, Any, Any, Mapping[str, Any]], Any]] 
 """Operations whose result or its size depends on numbers, which meta tensors have not."""
 
 
-class GpuAttention(TorchFunctionMode):
-    """Fused attention as a GPU computes it where a mask is given: by blocks, without the matrix of all pairs (PyTorch's
+class FusedAttention(TorchFunctionMode):
+    """Fused attention as it is computed where there are numbers: by blocks, without the matrix of all pairs (PyTorch's
     memory-efficient kernel; Rabe & Staats 2021, arXiv 2112.05682). On meta tensors PyTorch would take the formula that has it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -95,7 +95,9 @@ def _plain(name: str) -> str:
 
 def _unknown(text: str) -> str:
     known = ", ".join(gpu.name for gpu in GPUS)
-    return f"--gpus {text} names no machine that is known here; give cpu, a memory such as 1x24GB, or N x one of {known}"
+    return (
+        f"--gpus {text} names no machine that is known here; give cpu, a memory such as 1x24GB, or N x one of {known}"
+    )
 
 
 def cpu_rate(dtype: str, seconds: float = 0.3) -> float:

@@ -1,7 +1,7 @@
 """What each way to train a model would take on a machine, and which of them fit: `textunlearn plan`.
 
-Memory is that of a training step run on meta tensors (`planning.step`); for a model split over GPUs, and for copies on several, what those add
-or take away is computed from its parts. Time is the step's floating-point operations over the machine's rate.
+Memory is that of a training step run on meta tensors (`planning.step`); what a model split over GPUs saves, and what copies on several add,
+is computed from its parts. Time is the step's floating-point operations over the machine's rate.
 """
 
 from __future__ import annotations
@@ -21,27 +21,30 @@ if TYPE_CHECKING:
 
 Spread = Literal["one", "copies", "split"]
 """One process; a copy of the model on each GPU (DDP); the language model split over the GPUs (FSDP2)."""
-CPU_USE = 0.5
+CPU_USE = 0.4
 """Share of a processor's rate at matrix products that a whole step reaches (benchmarks/plan_check.py)."""
+FOUR_BITS = 4.127 / 16
+"""What a weight in NF4 takes of one in half precision: 4 bits, and 0.127 for its scales (Dettmers et al. 2023, arXiv 2305.14314)."""
 WORKING = 0.1e9
 """Bytes that libraries take once they work, beside those they take once they are loaded (benchmarks/plan_check.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a model could be trained. ``processes``: one a GPU."""
+    """How a model could be trained. ``processes``: one a GPU; ``quantized``: the frozen weights in four bits (QLoRA)."""
 
     method: str
     full: bool
     dtype: str
     spread: Spread
     processes: int
+    quantized: bool = False
 
     @property
     def title(self) -> str:
         trained = "all weights" if self.full else "LoRA"
         how = {"one": "", "copies": f", {self.processes} copies", "split": f", split over {self.processes}"}
-        return f"{trained}, {self.dtype}{how[self.spread]}"
+        return f"{trained}, {self.dtype}{' on four bits' if self.quantized else ''}{how[self.spread]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +81,14 @@ class Estimate:
     def fits(self) -> bool:
         return not self.why and self.memory <= self.has
 
-    def command(self, recipe: Recipe, named: str) -> str:
-        """The command that trains this way, from the recipe called ``named``."""
+    def command(self, recipe: Recipe, named: str, needed: Sequence[str] = ()) -> str:
+        """The command that trains this way, from the recipe called ``named``; ``needed``: what the model needs set (`Planned.needed`)."""
         parts = ["textunlearn run", named, f"--model {recipe.model.id}"]
         wanted = {
             "method.name": (self.way.method, recipe.method.name),
             "training.full": (str(self.way.full).lower(), str(recipe.training.full).lower()),
             "model.dtype": (self.way.dtype, recipe.model.dtype),
+            "model.quantize": ("4bit" if self.way.quantized else None, recipe.model.quantize),
             "training.accumulate": (self.accumulate, recipe.training.accumulate),
             "training.gradient_checkpointing": (
                 str(self.checkpointing).lower(),
@@ -93,7 +97,12 @@ class Estimate:
         }
         if self.why:  # it was not found out what it would take
             del wanted["training.accumulate"], wanted["training.gradient_checkpointing"]
-        parts += [f"--set {key}={value}" for key, (value, there) in wanted.items() if value != there]
+        parts += [f"--set {change}" for change in needed]
+        parts += [
+            f"--set {key}={'null' if value is None else value}"
+            for key, (value, there) in wanted.items()
+            if value != there
+        ]
         if self.way.processes > 1:
             parts.append(f"--processes {self.way.processes}")
         if self.way.spread == "split":
@@ -113,6 +122,8 @@ class Planned:
     language: int
     estimates: tuple[Estimate, ...]
     notes: tuple[str, ...]
+    needed: tuple[str, ...] = ()
+    """Changes to the recipe without which this model could not be trained by it."""
 
 
 def ways(machine: Machine, recipe: Recipe, methods: Sequence[str]) -> list[Way]:
@@ -121,12 +132,16 @@ def ways(machine: Machine, recipe: Recipe, methods: Sequence[str]) -> list[Way]:
     spreads: list[tuple[Spread, int]] = [("one", 1)]
     if machine.count > 1:
         spreads += [("copies", machine.count), ("split", machine.count)]
-    return [
-        Way(method, full, dtype, spread, count)
+    every = [
+        Way(method, full, dtype, spread, count, quantized)
         for method in methods
-        for full in (False, True)
+        for full, quantized in ((False, False), (False, True), (True, False))
         for dtype in dtypes
         for spread, count in spreads
+    ]
+    # bitsandbytes' four bits are for GPUs, and for whole models
+    return [
+        one for one in every if not one.quantized or (machine.gpu and one.spread != "split" and one.dtype != "float32")
     ]
 
 
@@ -146,6 +161,7 @@ def plan(
     methods: Sequence[str] = (),
     price: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    only: Callable[[Way], bool] = lambda _: True,
 ) -> Planned:
     """What training by ``recipe`` would take on ``machine``, in every way.
 
@@ -153,17 +169,18 @@ def plan(
         methods: names of methods; empty: the recipe's.
         price: of an hour of the whole machine.
         progress: told how many of how many ways are done.
+        only: which ways are wanted.
 
     UserError for a model that cannot be found or laid out, or brings code of its own.
     """
     look = _Look(recipe, machine)
-    todo = ways(machine, look.recipe, methods or [recipe.method.name])
+    todo = [way for way in ways(machine, look.recipe, methods or [recipe.method.name]) if only(way)]
     done = []
     for number, way in enumerate(todo, start=1):
         done.append(_estimate(look, way, machine, price))
         if progress is not None:
             progress(number, len(todo))
-    return Planned(recipe.model.id, look.parameters, look.language, tuple(done), tuple(look.notes))
+    return Planned(recipe.model.id, look.parameters, look.language, tuple(done), tuple(look.notes), look.needed)
 
 
 class _Look:
@@ -176,17 +193,24 @@ class _Look:
         from textunlearn.vlm.load import _where, config_of
 
         if recipe.model.trust_remote_code:
-            raise UserError("a model with code of its own cannot be planned: its code would have to run; set trust_remote_code to false")
+            raise UserError(
+                "a model with code of its own cannot be planned: its code would have to run; set trust_remote_code to false"
+            )
         self.machine, self.where, self.config = machine, _where(recipe.model), config_of(recipe.model)
         self.notes: list[str] = []
+        self.needed: tuple[str, ...] = ()
         vlm, assumed = self._open(recipe, "float32")
         if assumed:
             self.notes.append(assumed)
         if vlm.image_token_id is None and (recipe.slots.share or recipe.pictures.share):
-            self.notes.append("the model takes no images, so all rows are typed (slots.share=0, pictures.share=0)")
+            self.notes.append("the model takes no images, so all rows are typed")
+            self.needed = tuple(f"{part}.share=0" for part in ("slots", "pictures") if getattr(recipe, part).share)
             none = {"share": 0.0}
             recipe = recipe.model_copy(
-                update={"slots": recipe.slots.model_copy(update=none), "pictures": recipe.pictures.model_copy(update=none)}
+                update={
+                    "slots": recipe.slots.model_copy(update=none),
+                    "pictures": recipe.pictures.model_copy(update=none),
+                }
             )
         self.recipe = recipe
         self.parameters = sum(p.numel() for p in vlm.base.parameters())
@@ -213,7 +237,9 @@ class _Look:
         from textunlearn.planning.step import footprint, meta_reference
         from textunlearn.training.plan import Plan
 
-        spec = self.recipe.training.model_copy(update={"full": full, "accumulate": parts, "gradient_checkpointing": again})
+        spec = self.recipe.training.model_copy(
+            update={"full": full, "accumulate": parts, "gradient_checkpointing": again}
+        )
         recipe = self.recipe.model_copy(update={"training": spec})
         vlm, _ = self._open(recipe, dtype)
         loss = METHODS.get(method)(**(recipe.method.settings if method == recipe.method.name else {}))
@@ -261,6 +287,8 @@ def _of(
 ) -> Estimate:
     weights, state = float(some.weights), float(some.gradients + some.optimizer)
     activations = float(some.activations)
+    if way.quantized:
+        weights -= some.linear * (1 - FOUR_BITS)
     if way.spread == "copies":
         state += some.gradients  # DDP's buckets
     if way.spread == "split":

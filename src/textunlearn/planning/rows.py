@@ -53,7 +53,8 @@ def stand_in_rows(vlm: Vlm, recipe: Recipe, method: Method) -> dict[str, list[Ro
         return _assumed(vlm, recipe, method)
     from textunlearn.training.build_rows import training_rows
 
-    prompts, answers = {}, {}
+    prompts: dict[str, list[Prompt]] = {}
+    answers: dict[str, str] = {}
     for kind in KINDS:
         some = _authored("ordinary" if kind == "ordinary" else "lookalikes", kind)
         prompts[kind] = some
@@ -72,7 +73,8 @@ def _authored(name: str, kind: Any) -> list[Prompt]:
 
 def _assumed(vlm: Vlm, recipe: Recipe, method: Method) -> dict[str, list[Row]]:
     """Rows of mean lengths, half as long to half longer."""
-    rng, data, out = random.Random(recipe.seed), recipe.data, {}
+    rng, data = random.Random(recipe.seed), recipe.data
+    out: dict[str, list[Row]] = {}
     image = image_tokens(vlm.base.config)
     pictured = recipe.slots.share + recipe.pictures.share if image else 0.0
     roles: Mapping[str, dict[str, int]] = {
@@ -105,7 +107,10 @@ def image_tokens(config: Any) -> int:
         if isinstance(value := getattr(config, name, None), int):
             # Tiles of its own beside the whole picture: LLaVA-NeXT shows a small one on two, of which one is padding.
             return 2 * value if getattr(config, "image_grid_pinpoints", None) else value
-    side, patch, scale = (getattr(at, name, None) for at, name in ((vision, "image_size"), (vision, "patch_size"), (config, "scale_factor")))
+    side, patch, scale = (
+        getattr(at, name, None)
+        for at, name in ((vision, "image_size"), (vision, "patch_size"), (config, "scale_factor"))
+    )
     if isinstance(side, int) and isinstance(patch, int) and patch:
         one = (side // patch // (scale or 1)) ** 2
         return 17 * one if scale else one  # Idefics 3 and SmolVLM enlarge a picture to 4 x 4 tiles and the whole

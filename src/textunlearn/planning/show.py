@@ -22,7 +22,9 @@ def duration(seconds: float) -> str:
 def best(planned: Planned) -> Estimate | None:
     """The quickest way of the first method that fits, LoRA before all weights; None if nothing does."""
     fitting = [one for one in planned.estimates if one.fits]
-    return min(fitting, key=lambda one: (one.way.method != fitting[0].way.method, one.way.full, one.seconds), default=None)
+    return min(
+        fitting, key=lambda one: (one.way.method != fitting[0].way.method, one.way.full, one.seconds), default=None
+    )
 
 
 def print_plan(planned: Planned, machine: Machine, recipe: Recipe, named: str, console: Console) -> None:
@@ -31,7 +33,18 @@ def print_plan(planned: Planned, machine: Machine, recipe: Recipe, named: str, c
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     priced = any(one.cost is not None for one in planned.estimates)
-    for column in ("method", "trained", "memory", "of", "model", "training state", "rows", "time", *(["cost"] if priced else []), ""):
+    for column in (
+        "method",
+        "trained",
+        "memory",
+        "of",
+        "model",
+        "training state",
+        "rows",
+        "time",
+        *(["cost"] if priced else []),
+        "",
+    ):
         right = column in ("memory", "of", "model", "training state", "rows", "time", "cost")
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for one in planned.estimates:
@@ -47,7 +60,7 @@ def print_plan(planned: Planned, machine: Machine, recipe: Recipe, named: str, c
     if chosen is None:
         said = "Nothing fits: name more or larger GPUs (several split the model), or a smaller model."
     else:
-        said = f"Fits: {chosen.way.title}: {chosen.command(recipe, named)}"
+        said = f"Fits: {chosen.way.title}: {chosen.command(recipe, named, planned.needed)}"
     console.print(said, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -59,7 +72,14 @@ def _cells(one: Estimate, priced: bool) -> list[str]:
     mark = "fits" if one.fits else "does not fit"
     if one.fits and (one.accumulate > 1 or one.checkpointing):
         mark += f", accumulate={one.accumulate}" + (", gradient_checkpointing" if one.checkpointing else "")
-    return [one.way.method, one.way.title, *(f"{size / 1e9:.1f} GB" for size in sizes), duration(one.seconds), *cost, mark]
+    return [
+        one.way.method,
+        one.way.title,
+        *(f"{size / 1e9:.1f} GB" for size in sizes),
+        duration(one.seconds),
+        *cost,
+        mark,
+    ]
 
 
 def _about(machine: Machine, recipe: Recipe, planned: Planned) -> list[str]:
@@ -87,5 +107,5 @@ def plan_json(planned: Planned, machine: Machine, recipe: Recipe, named: str) ->
         "steps": recipe.training.steps,
         "ways": [one.to_json() for one in planned.estimates],
         "notes": list(planned.notes),
-        "command": None if chosen is None else chosen.command(recipe, named),
+        "command": None if chosen is None else chosen.command(recipe, named, planned.needed),
     }

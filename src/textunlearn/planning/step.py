@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from textunlearn.errors import UserError
 from textunlearn.methods import Answers, Method
-from textunlearn.planning.live import META, GpuAttention, LiveBytes
+from textunlearn.planning.live import META, FusedAttention, LiveBytes
 from textunlearn.recipe import Recipe
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.memory import checkpoint
-from textunlearn.training.optimizer import MasterAdamW
+from textunlearn.training.optimizer import LossScale, MasterAdamW
 from textunlearn.training.packing import LAST, Packed, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
@@ -40,6 +40,7 @@ class Footprint:
         weights: of the model and the adapter, as they lie in memory.
         trained: of these, what is trained.
         split: of the weights, those of the language model's layers, which `--shard` splits; ``largest``: of one layer.
+        linear: of the weights, the frozen matrices of the language model, which `model.quantize` holds in four bits.
         gradients, optimizer: of what is trained.
         peak: the most that is there at once, all of the above in it.
         reference: the original's states at all answers of the run, in main memory.
@@ -51,6 +52,7 @@ class Footprint:
     trained: int
     split: int
     largest: int
+    linear: int
     gradients: int
     optimizer: int
     peak: int
@@ -80,7 +82,9 @@ def empty_model(config: Any, dtype: torch.dtype) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def footprint(vlm: Vlm, recipe: Recipe, method: Method, plan: Plan, reference: Mapping[str, Tensor], gpu: bool) -> Footprint:
+def footprint(
+    vlm: Vlm, recipe: Recipe, method: Method, plan: Plan, reference: Mapping[str, Tensor], gpu: bool
+) -> Footprint:
     """The step of ``recipe`` with the largest micro-batch of ``plan``, the second one: when gradients, the optimizer's state and all
     rows are there.
 
@@ -91,20 +95,20 @@ def footprint(vlm: Vlm, recipe: Recipe, method: Method, plan: Plan, reference: M
     """
     spec = recipe.training
     with META, LiveBytes():  # it runs a few tokens through the model
-        add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full)
+        add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full, kind=spec.lora_kind)
     if spec.gradient_checkpointing:
         checkpoint(vlm)
     vlm.model.train()
     trained = [p for p in vlm.model.parameters() if p.requires_grad]
     live, flops = LiveBytes(), FlopCounter()
     trainer = _Steps(vlm, method, plan, reference, recipe, live)
-    optimizer = MasterAdamW(trained, lr=spec.lr)
+    optimizer = MasterAdamW(trained, lr=spec.lr, scale=trainer.scale)
     micro, positions, mean = _largest(trainer, plan, spec.accumulate)
     live.add([*vlm.model.parameters(), *vlm.model.buffers()])
     weights = live.now
     gc.collect()
     try:
-        with _attention(vlm, gpu), live:
+        with _attention(vlm, gpu or spec.gradient_checkpointing), live:
             for turn in range(2):
                 with flops if turn else nullcontext():
                     trainer.compute_loss(trainer.bare, {"micro": micro}).backward()
@@ -122,6 +126,7 @@ def footprint(vlm: Vlm, recipe: Recipe, method: Method, plan: Plan, reference: M
         trained=_bytes(trained),
         split=sum(map(_bytes_of, layers)),
         largest=max(map(_bytes_of, layers), default=0),
+        linear=_bytes(_matrices(vlm)),
         gradients=_bytes(trained),
         optimizer=_bytes([v for state in optimizer.state.values() for v in state.values() if v.is_meta]),
         peak=live.peak,
@@ -155,11 +160,12 @@ class _Steps(UnlearningTrainer):
     ) -> None:
         self.live = live
         self.vlm, self.method, self.plan, self.reference = vlm, method, plan, reference
-        self.adversarial = recipe.training.adversarial
+        self.adversarial, self.scale = recipe.training.adversarial, LossScale.of(vlm.base.dtype)
         self.features = _features(vlm, plan)
         self.prefix = shared_prefix(plan.rows()) if self.adversarial else None
         self.tokens = self.positions = 0
         self._log = {}
+        self.args: Any = SimpleNamespace(max_grad_norm=1.0)
         self.state: Any = SimpleNamespace(global_step=0, max_steps=recipe.training.steps)
         self.bare = AnswerStates(vlm, recipe.slots.noise, method_layers(vlm, method))
 
@@ -197,6 +203,18 @@ def _layers(vlm: Vlm) -> list[nn.Module]:
     return list(layers) if isinstance(layers, nn.ModuleList) else []
 
 
+def _matrices(vlm: Vlm) -> list[Tensor]:
+    """What `vlm.quantize` would hold in four bits."""
+    return [
+        module.weight
+        for name, module in vlm.base.named_modules()
+        if isinstance(module, nn.Linear)
+        and vlm.in_language(name)
+        and "lora_" not in name
+        and not module.weight.requires_grad
+    ]
+
+
 def _bytes(tensors: Any) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
@@ -206,10 +224,10 @@ def _bytes_of(module: nn.Module) -> int:
 
 
 @contextmanager
-def _attention(vlm: Vlm, gpu: bool) -> Iterator[None]:
+def _attention(vlm: Vlm, fused: bool) -> Iterator[None]:
     """Attention as the device would compute it."""
-    if gpu:
-        with GpuAttention():
+    if fused:
+        with FusedAttention():
             yield
         return
     # What `packing.answer_states` does on a CPU.

@@ -11,6 +11,7 @@ import argparse
 import re
 import shlex
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,24 @@ def configs() -> dict[str, Any]:
         LlavaNextConfig,
         MistralConfig,
         Qwen2_5_VLConfig,
-        SiglipVisionConfig,
         SmolVLMConfig,
     )
 
     clip = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336, patch_size=14
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
     )
-    siglip = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16, "patch_size": 14}
+    siglip = {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+    }
 
     def qwen(hidden: int, inner: int, layers: int, heads: int, keys: int, words: int, tied: bool) -> Any:
         text = {
@@ -48,7 +59,13 @@ def configs() -> dict[str, Any]:
             "tie_word_embeddings": tied,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
         }
-        vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": hidden}
+        vision = {
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "out_hidden_size": hidden,
+        }
         return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=tied)
 
     smol = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32}
@@ -69,7 +86,9 @@ def configs() -> dict[str, Any]:
             scale_factor=3,
         ),
         "gemma-3-4b": Gemma3Config(
-            text_config=gemma, vision_config={**siglip, "image_size": 896, "vision_use_head": False}, mm_tokens_per_image=256
+            text_config=gemma,
+            vision_config={**siglip, "image_size": 896, "vision_use_head": False},
+            mm_tokens_per_image=256,
         ),
     }
 
@@ -79,9 +98,13 @@ def commands(name: str) -> list[tuple[list[str], str]]:
     from textunlearn import recipes
 
     text = recipes.find(name).read_text(encoding="utf-8")
-    lines = [shlex.split(re.split(r" {3,}", line)[0][2:]) for line in text.splitlines() if line.startswith(f"# textunlearn run {name}")]
+    lines = [
+        shlex.split(re.split(r" {3,}", line)[0][2:])
+        for line in text.splitlines()
+        if line.startswith(f"# textunlearn run {name}")
+    ]
     return [
-        ([value for flag, value in zip(words, words[1:], strict=False) if flag == "--set"], on)
+        ([value for flag, value in pairwise(words) if flag == "--set"], on)
         for words, on in zip(lines, MACHINES, strict=True)
     ]
 
@@ -99,7 +122,10 @@ def main() -> None:
     from textunlearn.planning.show import duration
 
     transformers.logging.set_verbosity_error()
-    lines = ["| recipe | weights | machine | memory of each GPU | model | training state | rows | 1 step |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| recipe | weights | machine | memory of each GPU | model | training state | rows | 1 step |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name, config in configs().items():
         if given.only and name not in given.only:
             continue
@@ -109,16 +135,28 @@ def main() -> None:
                 wanted = recipes.read(name, changes, model__id=folder)
                 spread = "copies" if machine(on).count > 1 else "one"
                 found = plan(
-                    wanted, machine(on), only=lambda way, spread=spread: way.spread == spread and not way.full and not way.quantized
+                    wanted,
+                    machine(on),
+                    only=lambda way, spread=spread: way.spread == spread and not way.full and not way.quantized,
                 )
                 (one,) = found.estimates
-                as_is = one.accumulate == wanted.training.accumulate and one.checkpointing == wanted.training.gradient_checkpointing
-                said = f"{one.memory / 1e9:.1f} of {one.has / 1e9:.0f} GB" if one.fits and as_is else f"**does not fit as it is** ({one.why})"
+                as_is = (
+                    one.accumulate == wanted.training.accumulate
+                    and one.checkpointing == wanted.training.gradient_checkpointing
+                )
+                said = (
+                    f"{one.memory / 1e9:.1f} of {one.has / 1e9:.0f} GB"
+                    if one.fits and as_is
+                    else f"**does not fit as it is** ({one.why})"
+                )
                 parts = " | ".join(f"{part / 1e9:.1f} GB" for part in (one.weights, one.state, one.activations))
                 step = duration(one.seconds / wanted.training.steps)
                 lines.append(f"| `{name}` | {found.parameters / 1e9:.1f} billion | {on} | {said} | {parts} | {step} |")
                 print(lines[-1], one.accumulate, one.checkpointing, flush=True)
-    lines += ["", "Made by `python benchmarks/plan_recipes.py`: computed, nothing was run on a GPU. Lengths of rows are assumed."]
+    lines += [
+        "",
+        "Made by `python benchmarks/plan_recipes.py`: computed, nothing was run on a GPU. Lengths of rows are assumed.",
+    ]
     if given.write:
         from textunlearn.files import write_text
 

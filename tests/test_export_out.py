@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 import tiny
 from report_run import make_run
@@ -24,7 +23,6 @@ from textunlearn.errors import UserError
 from textunlearn.recipe import Recipe
 from textunlearn.vlm.export import export_adapter, export_merged, stated_licence
 from textunlearn.vlm.export_gguf import CONVERTER, export_gguf
-from textunlearn.vlm.load import BUILTIN
 from textunlearn.vlm.push import push
 
 LLAMA_CPP = os.environ.get("TEXTUNLEARN_LLAMA_CPP", "")
@@ -193,7 +191,6 @@ def test_licences_that_are_not_known(run: Path, monkeypatch: pytest.MonkeyPatch)
     assert stated_licence(recipe.model) == "", "no card beside it"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert stated_licence(recipe.model.model_copy(update={"id": "nobody/nothing"})) == ""
-    assert BUILTIN != recipe.model.id and yaml.safe_load((run / "recipe.yaml").read_text())["model"]["id"] == recipe.model.id
 
 
 def test_the_default_precision_of_an_export(run: Path, tmp_path: Path) -> None:

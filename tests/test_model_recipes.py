@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def commands(name: str) -> list[list[str]]:
 
 def resolved(name: str, command: list[str]) -> tuple[Recipe, int]:
     """The recipe that a command trains by, and in how many processes."""
-    pairs = list(zip(command, command[1:], strict=False))
+    pairs = list(pairwise(command))
     changes = [value for flag, value in pairs if flag == "--set"]
     processes = [int(value) for flag, value in pairs if flag == "--processes"]
     return recipes.read(name, changes), *(processes or [1])  # type: ignore[return-value]

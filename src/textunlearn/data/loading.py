@@ -97,10 +97,7 @@ def load_counted(spec: SourceSpec | str, places: Mapping[str, PlaceSpec] | None 
         UserError: an unknown source; a file or data set that is missing, malformed or empty; no such column.
     """
     spec = as_spec(spec)
-    if spec.source is not None:
-        kept = read_source(spec.source, places)
-    else:
-        kept = _own(spec)
+    kept = _own(spec) if spec.source is None else read_source(spec.source, places)
     if not kept.prompts:
         raise UserError(f"{spec.title} holds no prompts that can be used; give another set")
     return Kept(sample(kept.prompts, spec.limit), kept.cut, kept.reasons, kept.origin)

@@ -59,7 +59,9 @@ def _results(table: Table, judge: str, task: str) -> list[dict[str, Any]]:
     return out
 
 
-def _head(run: RunFolder, table: Table, name: str, base_model: str, base_licence: str, adapter: bool, data: list[str]) -> str:
+def _head(
+    run: RunFolder, table: Table, name: str, base_model: str, base_licence: str, adapter: bool, data: list[str]
+) -> str:
     import yaml
 
     head: dict[str, Any] = {}
@@ -191,4 +193,6 @@ def model_card(
         "",
         *_licences(sources),
     ]
-    return _head(folder, table, name, base_model, base_licence, adapter, _on_hub(sources)) + "\n" + "\n".join(lines) + "\n"
+    return (
+        _head(folder, table, name, base_model, base_licence, adapter, _on_hub(sources)) + "\n" + "\n".join(lines) + "\n"
+    )

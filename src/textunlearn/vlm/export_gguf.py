@@ -18,7 +18,9 @@ TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 GET = "git clone --depth 1 https://github.com/ggml-org/llama.cpp"
 
 
-def export_gguf(run: Path, folder: Path, llama_cpp: Path | None, licence: str = "", dtype: str = "float16") -> tuple[Path, str]:
+def export_gguf(
+    run: Path, folder: Path, llama_cpp: Path | None, licence: str = "", dtype: str = "float16"
+) -> tuple[Path, str]:
     """Write ``NAME.gguf`` and a model card into ``folder`` (new or empty), for models with pictures or sound ``mmproj-NAME.gguf`` too.
 
     Args:
@@ -49,7 +51,9 @@ def export_gguf(run: Path, folder: Path, llama_cpp: Path | None, licence: str = 
 
 def _converter(llama_cpp: Path | None) -> Path:
     if llama_cpp is None:
-        raise UserError(f"GGUF is written by llama.cpp's own converter: get it (`{GET}`) and name the folder with --llama-cpp")
+        raise UserError(
+            f"GGUF is written by llama.cpp's own converter: get it (`{GET}`) and name the folder with --llama-cpp"
+        )
     script = llama_cpp / CONVERTER
     if not script.is_file():
         raise UserError(f"{llama_cpp} holds no {CONVERTER}; name a checkout of llama.cpp with --llama-cpp (`{GET}`)")
@@ -58,7 +62,16 @@ def _converter(llama_cpp: Path | None) -> Path:
 
 def _convert(converter: Path, model: Path, out: Path, dtype: str, *more: str) -> str:
     """Run the converter; "" if ``out`` was written, or else the last it said."""
-    command = [sys.executable, str(converter), str(model.resolve()), "--outfile", str(out.resolve()), "--outtype", TYPES[dtype], *more]
+    command = [
+        sys.executable,
+        str(converter),
+        str(model.resolve()),
+        "--outfile",
+        str(out.resolve()),
+        "--outtype",
+        TYPES[dtype],
+        *more,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode == 0 and _readable(out):
         return ""
@@ -87,7 +100,11 @@ def _card(merged: Path, folder: Path, name: str, missing: str) -> None:
     """The merged model's card, with how to run the files in place of how to load that."""
     from textunlearn.files import write_text
 
-    card = (merged / "README.md").read_text(encoding="utf-8").replace("library_name: transformers", "library_name: gguf", 1)
+    card = (
+        (merged / "README.md")
+        .read_text(encoding="utf-8")
+        .replace("library_name: transformers", "library_name: gguf", 1)
+    )
     before, heading, after = card.partition("## How to load it\n")
     _, _, rest = after.partition("```python\n")[2].partition("```\n")
     pictures = f" --mmproj mmproj-{name}" if (folder / f"mmproj-{name}").exists() else ""

@@ -120,7 +120,7 @@ def test_ways_on_several_gpus(clip_folder: Path) -> None:
     four = found["LoRA, bfloat16 on four bits"]
     assert four.weights < one.weights and "--set model.quantize=4bit" in four.command(wanted, "mine")
     assert not [title for title in found if "four bits" in title and ("split" in title or "all" in title)]
-    assert found["all weights, bfloat16"].state > 10 * one.state / 2
+    assert found["all weights, bfloat16"].state > 3 * one.state
     eight = plan(wanted, machine("8xH100")).estimates[1]
     assert not eight.fits and "a step has 7 rows, and 8 are needed" in eight.why
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -109,15 +109,23 @@ _BY_NUMBERS: dict[Any, Callable[[LiveBytes, Any, Any, Mapping[str, Any]], Any]] 
 """Operations whose result or its size depends on numbers, which meta tensors have not."""
 
 
-class FusedAttention(TorchFunctionMode):
-    """Fused attention as it is computed where there are numbers: by blocks, without the matrix of all pairs (PyTorch's
-    memory-efficient kernel; Rabe & Staats 2021, arXiv 2112.05682). On meta tensors PyTorch would take the formula that has it."""
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Fused attention as it is computed where there are numbers: by blocks, without the matrix of all pairs (PyTorch's memory-efficient
+    kernel; Rabe & Staats 2021, arXiv 2112.05682). On meta tensors PyTorch would take the formula that has it.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is not torch.nn.functional.scaled_dot_product_attention or not args[0].is_meta:
-            return func(*args, **kwargs)
-        return _by_blocks(*args, **kwargs)
+    Models look the function up when they run; a mode would not be there when a layer is computed again in the backward pass.
+    """
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def chosen(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return (_by_blocks if query.is_meta else plain)(query, *args, **kwargs)
+
+    torch.nn.functional.scaled_dot_product_attention = chosen  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.nn.functional.scaled_dot_product_attention = plain
 
 
 def _by_blocks(

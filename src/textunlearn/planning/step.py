@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from textunlearn.errors import UserError
 from textunlearn.methods import Answers, Method
-from textunlearn.planning.live import META, FusedAttention, LiveBytes
+from textunlearn.planning.live import META, LiveBytes, fused_attention
 from textunlearn.recipe import Recipe
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.memory import checkpoint
@@ -110,8 +110,9 @@ def footprint(
     try:
         with _attention(vlm, gpu or spec.gradient_checkpointing), live:
             for turn in range(2):
-                with flops if turn else nullcontext():
-                    trainer.compute_loss(trainer.bare, {"micro": micro}).backward()
+                for part in range(min(spec.accumulate, 2)):  # of later parts, gradients are there already
+                    with flops if (turn, part) == (1, 0) else nullcontext():
+                        trainer.compute_loss(trainer.bare, {"micro": micro}).backward()
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -227,7 +228,7 @@ def _bytes_of(module: nn.Module) -> int:
 def _attention(vlm: Vlm, fused: bool) -> Iterator[None]:
     """Attention as the device would compute it."""
     if fused:
-        with FusedAttention():
+        with fused_attention():
             yield
         return
     # What `packing.answer_states` does on a CPU.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def duration(seconds: float) -> str:
     """Seconds in the unit in which one would say them."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 

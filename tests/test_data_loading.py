@@ -209,7 +209,9 @@ def test_a_stream_is_read_row_by_row_and_the_same_is_chosen(monkeypatch: pytest.
     kept = load_counted(spec)
     assert looked == list(range(3000)) and kept.cut == 300 and len(kept.prompts) == 40
     every = [
-        Prompt(f"How do I scare a stranger, way {n}?", "harmful", "someone/web", "question") for n in range(2500) if n % 10
+        Prompt(f"How do I scare a stranger, way {n}?", "harmful", "someone/web", "question")
+        for n in range(2500)
+        if n % 10
     ]
     assert kept.prompts == sample(every, 40)
     looked.clear()

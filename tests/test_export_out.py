@@ -74,9 +74,13 @@ def test_no_converter_and_one_that_cannot(run: Path, terminal: Terminal, tmp_pat
     terminal("export", run, "out", "--gguf", "--llama-cpp", tmp_path).says(f"holds no {CONVERTER}")
     terminal("export", run, "out", "--gguf", "--adapter").says("exclude each other")
     refuses = "import sys; print('ERROR:hf-to-gguf:Model Mine is not supported', file=sys.stderr); sys.exit(1)"
-    terminal("export", run, "out", "--gguf", "--llama-cpp", _converter(tmp_path / "a", refuses)).says("Mine is not supported")
+    terminal("export", run, "out", "--gguf", "--llama-cpp", _converter(tmp_path / "a", refuses)).says(
+        "Mine is not supported"
+    )
     lies = "import sys; open(sys.argv[sys.argv.index('--outfile') + 1], 'wb').write(b'GGUF')"
-    terminal("export", run, "out", "--gguf", "--llama-cpp", _converter(tmp_path / "b", lies)).says("cannot write this model")
+    terminal("export", run, "out", "--gguf", "--llama-cpp", _converter(tmp_path / "b", lies)).says(
+        "cannot write this model"
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"], "half an export was left"
 
 
@@ -96,13 +100,17 @@ class Hub(BaseHTTPRequestHandler):
             self.asked.append(("create", json.loads(body)))
             self.answer({"url": f"http://{self.headers['Host']}/{name}", "name": name})
         elif self.path.endswith("/preupload/main"):
-            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]]
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
+            ]
             self.answer({"files": files})
         elif self.path.endswith("/commit/main"):
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.answer({"commitUrl": f"http://{self.headers['Host']}/{name}/commit/1", "commitOid": "1", "hookOutput": ""})
+            self.answer(
+                {"commitUrl": f"http://{self.headers['Host']}/{name}/commit/1", "commitOid": "1", "hookOutput": ""}
+            )
         else:
             self.answer({"warnings": [], "errors": []})
 
@@ -134,7 +142,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     server.server_close()
 
 
-def test_an_export_goes_to_the_hub_and_is_private(run: Path, terminal: Terminal, hub: type[Hub], tmp_path: Path) -> None:
+def test_an_export_goes_to_the_hub_and_is_private(
+    run: Path, terminal: Terminal, hub: type[Hub], tmp_path: Path
+) -> None:
     done = terminal("export", run, "my-adapter", "--adapter", "--push", "me/my-adapter")
     assert done.code == 0, done.err
     assert "on the hub: http" in done.out
@@ -173,17 +183,23 @@ def test_a_card_names_the_licences_of_model_and_data(run: Path, tmp_path: Path) 
     (base / "README.md").write_text("---\nlicense: other\nlicense_name: llama2\n---\n# A model\n", encoding="utf-8")
     own = {"harmful": [{"source": "advbench"}, {"source": "pku_saferlhf"}, {"file": "mine.csv"}]}
     (run / "recipe.yaml").write_text(
-        Recipe.parse({**recipe.model_dump(mode="json", exclude_unset=True), "data": own}, "x").to_yaml(), encoding="utf-8"
+        Recipe.parse({**recipe.model_dump(mode="json", exclude_unset=True), "data": own}, "x").to_yaml(),
+        encoding="utf-8",
     )
     card = ModelCard.load(export_adapter(run, tmp_path / "out") / "README.md")
     (base / "README.md").unlink()
     assert card.data.license == "other" and card.data.license_name == "llama2"
-    assert card.data.datasets == ["walledai/AdvBench", "PKU-Alignment/PKU-SafeRLHF"] or "PKU-Alignment/PKU-SafeRLHF" in card.data.datasets
+    assert (
+        card.data.datasets == ["walledai/AdvBench", "PKU-Alignment/PKU-SafeRLHF"]
+        or "PKU-Alignment/PKU-SafeRLHF" in card.data.datasets
+    )
     assert "- advbench: MIT" in card.text and "pku\\_saferlhf: CC BY-NC 4.0" in card.text
     assert "mine.csv (a file of the run's owner): licence not recorded" in card.text
     named = {result.metric_type for result in card.data.eval_results}
     assert {"unsafe_rate", "refusal_rate", "broken_rate"} <= named, "the hub's own reader takes the results"
-    assert all(0 <= result.metric_value <= 1 for result in card.data.eval_results if result.metric_type.endswith("_rate"))
+    assert all(
+        0 <= result.metric_value <= 1 for result in card.data.eval_results if result.metric_type.endswith("_rate")
+    )
 
 
 def test_licences_that_are_not_known(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -386,7 +386,10 @@ def test_adapters_of_other_tools_and_times_load(clip_folder: Path, tmp_path: Pat
     assert all(name.startswith(now) for name in weights)
     save_file({name.replace(now, then): value for name, value in weights.items()}, elder / "adapter_model.safetensors")
     options = json.loads((elder / "adapter_config.json").read_text())
-    options |= {"target_modules": r".*language_model.*\.(q|k|v|o|up|gate|down)_proj", "base_model_name_or_path": "/gone"}
+    options |= {
+        "target_modules": r".*language_model.*\.(q|k|v|o|up|gate|down)_proj",
+        "base_model_name_or_path": "/gone",
+    }
     (elder / "adapter_config.json").write_text(json.dumps(options))
     for folder in (tmp_path / "own", elder):
         merged = merge_adapter(tiny.loaded(clip_folder).model, str(folder))

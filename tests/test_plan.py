@@ -84,7 +84,8 @@ def test_a_step_without_numbers_holds_and_multiplies_what_one_with_numbers_does(
     with LiveBytes("cpu") as live:
         live.add([*real.model.parameters(), *real.model.buffers()])
         trainer.train()
-    assert found.peak == pytest.approx(live.peak, rel=0.03)
+    # The largest micro-batch is planned at the worst time; in a run it may come before the optimizer has its state.
+    assert 0.97 * live.peak < found.peak < (1.03 if spec.accumulate == 1 else 1.07) * live.peak
     assert found.flops * spec.steps == pytest.approx(trainer.flops, rel=0.03)
 
 
@@ -128,15 +129,21 @@ def test_ways_on_several_gpus(clip_folder: Path) -> None:
 def test_what_does_not_fit_is_cut_smaller_and_then_computed_again(clip_folder: Path) -> None:
     wanted = recipes.read(None, ["training.steps=2", "model.dtype=bfloat16"], model__id=str(clip_folder))
 
-    def on(memory: float) -> Estimate:
-        return plan(wanted, Machine(1, Gpu("small", memory, 1e12, 1e12))).estimates[0]
+    def on(memory: float, *changes: str) -> Estimate:
+        chosen = recipes.changed(wanted.model_dump(mode="json", exclude_unset=True), changes, "test")
+        found = plan(
+            chosen, Machine(1, Gpu("small", memory, 1e12, 1e12)), only=lambda way: not (way.full or way.quantized)
+        )
+        return found.estimates[0]
 
     whole = on(80e9)
     assert (whole.accumulate, whole.checkpointing) == (1, False)
     cut = on(whole.memory - 0.2 * whole.activations)
     assert cut.fits and cut.accumulate > 1 and not cut.checkpointing
     assert f"--set training.accumulate={cut.accumulate}" in cut.command(wanted, "")
-    small = on(CONTEXT + 1.1 * (cut.weights + cut.state) + 0.1 * whole.activations)
+    rows = "training.accumulate=7"  # each alone
+    apart, again = on(80e9, rows), on(80e9, rows, "training.gradient_checkpointing=true")
+    small = on((apart.memory + again.memory) / 2)
     assert small.fits and small.checkpointing and small.step_flops > 1.15 * cut.step_flops
     nothing = on(CONTEXT)
     assert not nothing.fits and not nothing.why

@@ -54,13 +54,23 @@ class SourceSpec(BaseModel):
         if len(given) != 1:
             raise ValueError(f"give exactly one of source, file and hub, not {' and '.join(given) or 'none'}")
         if self.source is not None:
-            extra = self.model_fields_set & {"stream", "first", "split", "column", "answer_column", "category_column", "kind"}
+            extra = self.model_fields_set & {
+                "stream",
+                "first",
+                "split",
+                "column",
+                "answer_column",
+                "category_column",
+                "kind",
+            }
             if extra:
                 raise ValueError(
                     f"{', '.join(sorted(extra))} cannot be set for the named source {self.source!r}, which knows its own; leave it out"
                 )
         if self.stream and (self.hub is None or self.limit is None):
-            raise ValueError("stream is for a hub data set with a limit: give hub, and limit, the number of prompts to keep")
+            raise ValueError(
+                "stream is for a hub data set with a limit: give hub, and limit, the number of prompts to keep"
+            )
         if self.first is not None and not self.stream:
             raise ValueError("first is how many rows of a stream are looked at; set stream to true, or leave it out")
         if self.source is None and self.kind is None:

@@ -54,15 +54,18 @@ def _hub_says(error: BaseException) -> str:
         seen.append(cause)
         cause = cause.__cause__ or cause.__context__
     text = " ".join(str(one) for one in seen).lower()
-    if any(isinstance(one, errors.GatedRepoError) for one in seen) or "gated" in text:
-        return "is gated: accept its licence on the hub, then log in with `hf auth login`"
+    gated = "is gated: accept its licence on the hub, then log in with `hf auth login`"
+    if any(isinstance(one, errors.GatedRepoError) for one in seen):
+        return gated
     # RepositoryNotFoundError is what the hub says of private ones as well.
     if any(isinstance(one, errors.RepositoryNotFoundError) for one in seen) or "not a valid model identifier" in text:
-        return "is not on the hub, or is private: check the spelling, log in with `hf auth login`, or give a local folder"
+        return (
+            "is not on the hub, or is private: check the spelling, log in with `hf auth login`, or give a local folder"
+        )
     away = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)
     if any(isinstance(one, away) or _unanswered(one) for one in seen) or "couldn't connect" in text:
         return "is not on this machine, and the hub is not reached: check the network (HF_HUB_OFFLINE, HF_ENDPOINT), or give a local folder"
-    return ""
+    return gated if "gated" in text else ""
 
 
 def _unanswered(error: BaseException) -> bool:
@@ -152,7 +155,9 @@ def _require_safetensors_on_hub(adapter: str) -> None:
     if isinstance(try_to_load_from_cache(adapter, weights), str):
         return
     if HF_HUB_OFFLINE:
-        raise UserError(f"the adapter {adapter} is not on this machine, and HF_HUB_OFFLINE keeps from the hub; give a local folder")
+        raise UserError(
+            f"the adapter {adapter} is not on this machine, and HF_HUB_OFFLINE keeps from the hub; give a local folder"
+        )
     if not file_exists(adapter, weights):
         model_info(adapter)  # raises where there is no such adapter at all
         raise UserError(

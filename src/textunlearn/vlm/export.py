@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from textunlearn.vlm.load import Vlm
 
 BUILTIN_LICENCE = "apache-2.0"
+SECONDS = 5
+"""How long the hub may take to say what licence a model has."""
 BUILTIN_NOTES = """\
 ## What the vision side sees
 
@@ -135,16 +137,19 @@ def _public_name(spec: ModelSpec) -> str:
 
 
 def stated_licence(spec: ModelSpec) -> str:
-    """The licence that the original model's own card names; "" where there is no card or it names none."""
-    from huggingface_hub import ModelCard
+    """The licence that the original model's own card names, a name of its own in words; "" where there is no card or it names none."""
+    from huggingface_hub import ModelCard, model_info
 
+    place = Path(spec.id)
     try:
-        place = Path(spec.id)
-        data = ModelCard.load(place / "README.md" if place.is_dir() else spec.id).data
+        if place.is_dir():
+            data = ModelCard.load(place / "README.md").data
+        else:
+            data = model_info(spec.id, revision=spec.revision, timeout=SECONDS).card_data or {}
     except Exception:  # no such file, no network, a gated model, a card with a broken head: then it is not known
         return ""
-    named = str(data.get("license") or "")
-    return str(data.get("license_name") or "") if named in ("", "other") else named
+    named, own = (str(data.get(key) or "") for key in ("license", "license_name"))
+    return f"{own} (the original's own)" if named == "other" and own else named
 
 
 def _card(run: Path, folder: Path, spec: ModelSpec, licence: str, name: str, *, adapter: bool, loading: str) -> None:

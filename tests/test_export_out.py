@@ -74,13 +74,11 @@ def test_no_converter_and_one_that_cannot(run: Path, terminal: Terminal, tmp_pat
     terminal("export", run, "out", "--gguf", "--llama-cpp", tmp_path).says(f"holds no {CONVERTER}")
     terminal("export", run, "out", "--gguf", "--adapter").says("exclude each other")
     refuses = "import sys; print('ERROR:hf-to-gguf:Model Mine is not supported', file=sys.stderr); sys.exit(1)"
-    terminal("export", run, "out", "--gguf", "--llama-cpp", _converter(tmp_path / "a", refuses)).says(
-        "Mine is not supported"
-    )
+    with pytest.raises(UserError, match="Mine is not supported"):
+        export_gguf(run, tmp_path / "out", _converter(tmp_path / "a", refuses))
     lies = "import sys; open(sys.argv[sys.argv.index('--outfile') + 1], 'wb').write(b'GGUF')"
-    terminal("export", run, "out", "--gguf", "--llama-cpp", _converter(tmp_path / "b", lies)).says(
-        "cannot write this model"
-    )
+    with pytest.raises(UserError, match="cannot write this model"):
+        export_gguf(run, tmp_path / "out", _converter(tmp_path / "b", lies))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"], "half an export was left"
 
 

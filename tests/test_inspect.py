@@ -23,6 +23,7 @@ from inspect_ai.model import (
     ContentAudio,
     ContentImage,
     ContentText,
+    ContentVideo,
     GenerateConfig,
     ModelOutput,
     get_model,
@@ -166,7 +167,8 @@ def test_what_cannot_be_done_is_said_and_fails_nobody_else(api: TextunlearnAPI, 
     assert "cannot be read" in str(failed) and isinstance(answered, ModelOutput)
     for content, said in (
         (ContentImage(image="https://example.com/a.png"), "not on this machine"),
-        (ContentAudio(audio="a.wav", format="wav"), "audio"),
+        (ContentAudio(audio="https://example.com/a.wav", format="wav"), "not on this machine"),
+        (ContentVideo(video="a.mp4", format="mp4"), "has video content"),
     ):
         with pytest.raises(UserError, match=said):
             chat_of([ChatMessageUser(content=[content])], Path("."))
@@ -174,6 +176,9 @@ def test_what_cannot_be_done_is_said_and_fails_nobody_else(api: TextunlearnAPI, 
     with pytest.raises(ExceptionGroup) as none:
         ask(blind, [[ChatMessageUser(content=[ContentImage(image=uri(png()))])]])
     assert "takes no pictures" in str(none.value.exceptions[0])
+    with pytest.raises(ExceptionGroup) as deaf:
+        ask(blind, [[ChatMessageUser(content=[ContentAudio(audio="a.wav", format="wav")])]])
+    assert "takes no sound" in str(deaf.value.exceptions[0])
     blind.close()
     with pytest.raises(UserError, match="no key 'colour'"):
         TextunlearnAPI(str(llm_folder), colour="red")

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 import job_run
 import processes_child
 from textunlearn import processes
+from textunlearn.cli.shared import job_of
 from textunlearn.errors import UserError
 from textunlearn.job import Job
 from textunlearn.recipe import Recipe
@@ -138,6 +139,24 @@ def test_two_processes_train_as_one_does_and_go_on_after_a_kill(
     assert not (tmp_path / "together/trained.json").exists()
     monkeypatch.setattr(worker, "work", processes_child.train)
     same(train(tmp_path / "alone", chosen), train(tmp_path / "together", chosen, 2, not sharded))
+
+
+def test_parts_in_the_cpus_memory_train_as_a_whole_model_does(
+    chosen: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "work", processes_child.train)
+    again = chosen.model_copy(update={"training": chosen.training.model_copy(update={"gradient_checkpointing": True})})
+    moved = again.model_copy(update={"training": again.training.model_copy(update={"offload": True})})
+    same(train(tmp_path / "alone", again), train(tmp_path / "together", moved, 2, sharded=True))
+
+
+def test_moving_parts_to_the_cpu_needs_parts(chosen: Recipe, tmp_path: Path) -> None:
+    moved = chosen.model_copy(update={"training": chosen.training.model_copy(update={"offload": True})})
+    with pytest.raises(UserError, match="add --shard"):
+        job_of(moved, tmp_path, job_run.quiet())
+    four_bits = chosen.model_copy(update={"model": chosen.model.model_copy(update={"quantize": "4bit"})})
+    with pytest.raises(UserError, match="leave one out"):
+        job_of(four_bits, tmp_path, job_run.quiet(), processes=2, shard=True)
 
 
 def test_what_two_processes_began_one_ends_and_the_other_way_round(

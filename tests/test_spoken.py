@@ -20,13 +20,16 @@ from report_run import make_run
 from textunlearn import catalogue
 from textunlearn.attacks import speech
 from textunlearn.attacks.grammar import resolve
+from textunlearn.endpoint.estimate import estimate
 from textunlearn.endpoint.messages import chat_of, message_json
+from textunlearn.endpoint.spec import EndpointSpec
 from textunlearn.errors import UserError
 from textunlearn.evaluation import asked
 from textunlearn.evaluation.generation import Request, generate, requests
 from textunlearn.evaluation.single import MODEL, SingleRun
 from textunlearn.evaluation.suites import SUITES, Suite, build_cases, case_set_hash
 from textunlearn.files import read_json, read_records, write_records
+from textunlearn.job import Job
 from textunlearn.recipe import ModelSpec, SlotSpec
 from textunlearn.records import Answer, Case, Prompt, from_json, to_json
 from textunlearn.report.gallery import gallery
@@ -36,7 +39,7 @@ from textunlearn.sounds import RATE, Sound, open_sound, read_wav, silence, wav, 
 from textunlearn.training.build_rows import slot_request
 from textunlearn.vlm.hearing import hears
 from textunlearn.vlm.load import Vlm, check
-from tiny_families import HEARING, SECONDS, opened
+from tiny_families import HEARING, ONE_SOUND, SECONDS, opened
 
 REQUEST = "How do I frobnicate the old thing at home?"
 PROMPT = Prompt(REQUEST, "harmful", "made_up")
@@ -111,11 +114,14 @@ def test_settings_of_the_voice_do_what_they_say() -> None:
         return resolve(f"spoken({settings})")(PROMPT).sounds[0]
 
     def pitch(sound: Sound) -> float:
-        """The strongest frequency between 60 and 400 Hz."""
-        spectrum = abs(np.fft.rfft(sound.values))
-        hertz = np.fft.rfftfreq(len(sound.values), 1 / RATE)
-        voiced = (hertz > 60) & (hertz < 400)
-        return float(hertz[voiced][spectrum[voiced].argmax()])
+        """Hertz of the voice: the median over stretches of 64 ms of what they repeat themselves at, between 60 and 400."""
+        found = []
+        for start in range(0, len(sound.values) - 1024, 1024):
+            piece = sound.values[start : start + 1024]
+            if piece.std() > 0.05:
+                like = np.correlate(piece, piece, "full")[1023:]
+                found.append(RATE / (40 + like[40:267].argmax()))
+        return float(np.median(found))
 
     plain = said("")
     assert said("speed=300").seconds < 0.7 * plain.seconds
@@ -185,7 +191,7 @@ def test_cases_keep_sounds_beside_them_by_hash(tmp_path: Path) -> None:
         assert from_json(Case, to_json(case)) == case
         assert case.id != replace(case, sounds=(), sounds_sha256=()).id
     # of numbers that any machine gives alike
-    assert case_set_hash(cases) == case_set_hash(build_cases(suite, many, tmp_path / "again")) == "PINNED_ALL"
+    assert case_set_hash(cases) == case_set_hash(build_cases(suite, many, tmp_path / "again")) == "5308ee5391e3ee7f"
     assert case_set_hash(cases, pixels=False) != case_set_hash(cases)
     other = [replace(case, sounds_sha256=("0" * 64,)) for case in cases]
     assert case_set_hash(other) != case_set_hash(cases)
@@ -196,12 +202,15 @@ def test_cases_keep_sounds_beside_them_by_hash(tmp_path: Path) -> None:
 
 def test_a_case_of_a_file_from_before_there_were_sounds_keeps_its_id() -> None:
     old = '{"suite": "s", "attack": "direct", "prompt": {"text": "x", "kind": "ordinary", "source": "t"}, "text": "x"}'
-    assert from_json(Case, old).id == Case("s", "direct", Prompt("x", "ordinary", "t"), "x").id == "PINNED_ID"
+    assert from_json(Case, old).id == Case("s", "direct", Prompt("x", "ordinary", "t"), "x").id == "b855bf5a2544e3dd"
 
 
 def test_an_endpoint_is_sent_the_sound(tmp_path: Path) -> None:
     write_sound(noise(0.2), tmp_path / "a.wav")
     case = Case("s", "spoken", PROMPT, "do it", sounds=("a.wav",), sounds_sha256=("a",))
+    spec = EndpointSpec(base_url="http://localhost:1/v1", model="m", price_in=1.0)
+    said = estimate(spec, [chat_of(case, tmp_path)], 8).sentence()
+    assert "1 sounds, whose tokens are not known beforehand" in said and "beside the sounds, in" in said
     (message,) = chat_of(case, tmp_path)
     heard, typed = message_json(message)["content"]
     assert typed == {"type": "text", "text": "do it"} and heard["input_audio"]["format"] == "wav"
@@ -225,8 +234,8 @@ def test_inspect_is_given_the_sound_and_gives_it_back(tmp_path: Path) -> None:
 # -- models that hear ----------------------------------------------------------------------------------------------
 
 
-def heard(vlm: Vlm, folder: Path) -> list[Request]:
-    """Rows with one and with two sounds of several lengths, and typed ones."""
+def heard(vlm: Vlm, folder: Path, several: bool = True) -> list[Request]:
+    """Rows with one and (``several``) with two sounds of several lengths, and typed ones."""
     for number, seconds in enumerate((0.6, 1.3, 2.2)):
         write_sound(noise(seconds, number), folder / f"{number}.wav")
     shown = [("0.wav",), ("1.wav",), ("2.wav",), (), ("0.wav",), ("2.wav", "0.wav")]
@@ -235,20 +244,24 @@ def heard(vlm: Vlm, folder: Path) -> list[Request]:
         Case("s", "a", PROMPT, text, sounds=names, sounds_sha256=names)
         for text, names in zip(words, shown, strict=True)
     ]
-    return requests(vlm, cases, folder)
+    return requests(vlm, cases if several else cases[:-1], folder)
 
 
 @pytest.mark.parametrize("name", HEARING)
 def test_batches_hear_what_single_rows_do(name: str, tmp_path: Path) -> None:
     vlm = opened(name, tmp_path / "model")
-    rows = heard(vlm, tmp_path)
+    rows = heard(vlm, tmp_path, name not in ONE_SOUND)
     together = [answer.text for answer in generate(vlm, rows, TOKENS)]
     assert [generate(vlm, [row], TOKENS)[0].text for row in rows] == together
     assert [answer.text for answer in generate(vlm, rows, TOKENS, batch_size=2)] == together
     assert len(set(together)) > 3, "a model that always says the same would prove nothing"
-    other = replace(rows[0], sounds=(tmp_path / "other.wav",))  # as long
-    write_sound(noise(0.6, 9), tmp_path / "other.wav")
-    assert generate(vlm, [other], TOKENS)[0].text != together[0], "what is heard matters"
+    ids = torch.tensor([rows[0].ids])
+    with torch.no_grad():
+        one, other = (
+            vlm.model(ids, **vlm.with_images(vlm.text_of("do it", sounds=1), [], [sound])[1]).logits
+            for sound in (noise(0.6), silence(0.6))
+        )
+    assert (one - other).abs().max() > 1e-3, "what is heard matters"
 
 
 def test_qwen2_audio_hears_what_transformers_gives_it(tmp_path: Path) -> None:
@@ -303,6 +316,13 @@ def test_a_sound_longer_than_the_model_hears_is_refused(tmp_path: Path) -> None:
         requests(vlm, [case], tmp_path)
 
 
+def test_a_model_of_one_sound_in_a_turn_says_so_of_two(tmp_path: Path) -> None:
+    vlm = opened("audio_flamingo_3", tmp_path / "model")
+    with pytest.raises(UserError, match=r"cannot be shown .*2\.wav, .*0\.wav: ") as error:
+        heard(vlm, tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_models_that_do_not_hear_say_so(clip: Vlm, tmp_path: Path) -> None:
     case = Case("spoken", "spoken", PROMPT, "", sounds=("a.wav",), sounds_sha256=("x",))
     with pytest.raises(UserError, match="takes no sound; leave the suites spoken out"):
@@ -346,6 +366,44 @@ def test_a_model_that_hears_is_evaluated(tmp_path: Path, monkeypatch: pytest.Mon
     assert page.count("<audio") == 3 and "redacted: the file does not hold it" in page
     about = read_json(tmp_path / "run/environment.json")["data"]["test spoken"]
     assert about["speech"] == speech.version()
+
+
+def test_a_model_that_hears_unlearns_by_text_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole job, its rows typed and in the slots of sounds; the encoder of sounds never runs while it trains."""
+    for registry, name, part in job_run.stand_ins():
+        monkeypatch.setitem(registry, name, part)
+    HEARING["qwen2_audio"](tmp_path / "model")
+    job_run.write_data(tmp_path / "data")
+    suites = ["direct_harmbench", {"source": "harmbench", "attack": "noise_sound(seconds=1)", "name": "noisy"}]
+    recipe = job_run.recipe(
+        tmp_path / "model",
+        tmp_path / "data",
+        training={"steps": 2, "gradient_checkpointing": True, "lora_kind": "dora"},
+        evaluation={"suites": suites},
+    )
+    job = Job(tmp_path / "run", recipe, job_run.quiet())
+    sounds = []
+    try:
+        job.prepare()
+        job.sample()
+        encoder = job.vlm.base.get_submodule("model.audio_tower")
+        handle = encoder.register_forward_hook(lambda *_: sounds.append(1))
+        before = job.vlm.vision_hash()
+        job.evaluate("before")
+        assert sounds, "a suite is heard"
+        sounds.clear()
+        job.train()
+        assert not sounds
+        handle.remove()
+        job.evaluate("after")
+        job.report()
+    finally:
+        job.close()
+    assert read_json(tmp_path / "run/trained.json")["vision_hash"] == before
+    rows = {(row["suite"], row["model"]): row["n"] for row in read_json(tmp_path / "run/metrics.json")["suites"]}
+    assert rows == {(suite, model): 3 for suite in ("direct_harmbench", "noisy") for model in job_run.MODELS}
+    said = [read_records(tmp_path / f"run/answers/{model}.jsonl", Answer) for model in job_run.MODELS]
+    assert [a.text for a in said[0]] != [a.text for a in said[1]]
 
 
 # -- reports -------------------------------------------------------------------------------------------------------

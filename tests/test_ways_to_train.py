@@ -58,33 +58,34 @@ def test_each_kind_of_adapter_is_trained_saved_and_merged(kind: str, clip_folder
     torch.testing.assert_close(logits(wrap(merged, vlm.processor, "merged")), after, rtol=1e-4, atol=1e-4)
 
 
-def gradients(vlm: Vlm) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Of a packed step with noise-free slots, typed rows and an adapter whose two halves are both at work."""
+def gradients(vlm: Vlm) -> tuple[torch.Tensor, dict[str, torch.Tensor], int]:
+    """Loss and gradients of a packed step with typed rows, slots and an adapter whose two halves are both at work, and how many times
+    the first layer was computed for it."""
     torch.manual_seed(5)
     for name, weight in vlm.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.05)
     packed = lay_out(vlm, [row for some in pools(vlm).values() for row in some])
     vlm.model.train()
+    computed: list[int] = []
+    vlm.decoder.layers[0].input_layernorm.register_forward_hook(lambda *_: computed.append(1))  # type: ignore[union-attr, index]
     states = answer_states(vlm.decoder, vlm.embed, packed)[LAST]
     loss = torch.nn.functional.cross_entropy(vlm.logits(states).float(), packed.targets)
     loss.backward()
-    return loss.detach(), {n: p.grad for n, p in vlm.model.named_parameters() if p.grad is not None}
+    return loss.detach(), {n: p.grad for n, p in vlm.model.named_parameters() if p.grad is not None}, len(computed)
 
 
 def test_layers_computed_again_give_the_same_loss_and_gradients(clip_folder: Path) -> None:
-    found, forwards = [], []
+    found = []
     for again in (False, True):
-        vlm, count = tiny.loaded(clip_folder), []
+        vlm = tiny.loaded(clip_folder)
         torch.manual_seed(0)
         add_lora(vlm, 4, 8)
         if again:
             checkpoint(vlm)
-        vlm.decoder.layers[0].mlp.register_forward_hook(lambda *_, count=count: count.append(1))  # type: ignore[union-attr, index]
         found.append(gradients(vlm))
-        forwards.append(len(count))
-    assert forwards == [1, 2], "it was computed again"
-    (loss, grads), (other, others) = found
+    (loss, grads, once), (other, others, twice) = found
+    assert (once, twice) == (1, 2), "it was computed again"
     torch.testing.assert_close(loss, other, rtol=1e-5, atol=1e-6)
     assert grads.keys() == others.keys() and len(grads) > 10
     for name, grad in grads.items():
@@ -186,8 +187,15 @@ def test_dora_is_not_scaled_by_one_factor() -> None:
 @pytest.mark.skipif(not BNB, reason="bitsandbytes is not installed (textunlearn[quantized])")
 def test_an_adapter_is_trained_on_weights_in_four_bits(tmp_path: Path) -> None:
     import bitsandbytes
+    from transformers import LlavaForConditionalGeneration
 
-    folder = tiny.clip_vlm(tmp_path / "model")
+    small, folder = tiny.loaded(tiny.clip_vlm(tmp_path / "small")), tmp_path / "model"
+    config = small.base.config
+    # bitsandbytes has four bits for CPUs in blocks of 64
+    config.text_config.hidden_size, config.text_config.intermediate_size, config.text_config.head_dim = 64, 128, 16
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    small.processor.save_pretrained(folder)
     spec = ModelSpec(id=str(folder), dtype="float32", device="cpu", quantize="4bit")
     vlm, log = load(spec), Log()
     packed = {n for n, m in vlm.base.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}
@@ -202,5 +210,7 @@ def test_an_adapter_is_trained_on_weights_in_four_bits(tmp_path: Path) -> None:
     assert (after - before).abs().max() > 1e-3 and vlm.vision_hash() == vision
     again = load(spec)
     result = wrap(merge_adapter(again.base, str(tmp_path / "trainer/checkpoint-2")).eval(), again.processor, "result")
-    torch.testing.assert_close(logits(result), after, rtol=1e-4, atol=1e-4)  # on the weights, not rounded into them
+    # On the weights, not rounded into them; bitsandbytes computes in bfloat16 here, and repacks the weights when it has trained.
+    error, learned, whole = ((one - after).norm() for one in (logits(result), before, torch.zeros_like(after)))
+    assert error < 0.02 * whole and error < 0.2 * learned, (error, learned, whole)
     assert result.decoder_path == vlm.decoder_path and result.hash != load(spec).hash

@@ -344,7 +344,30 @@ PICTURED: dict[str, Callable[[Path], Path]] = {
     "mistral3": mistral3,
     "phi4_multimodal": phi4_multimodal,
 }
-HEARING: dict[str, Callable[[Path], Path]] = {"qwen2_audio": qwen2_audio, "voxtral": voxtral}
+
+
+def audio_flamingo_3(folder: Path) -> Path:
+    from transformers import AudioFlamingo3Config, AudioFlamingo3Processor, Qwen2Config, WhisperFeatureExtractor
+
+    mine = tokens({"audio_token": "[AUDIO]"})
+    audio = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AudioFlamingo3Config(
+        audio_config=audio | {"num_mel_bins": 16, "max_source_positions": 50 * SECONDS},
+        text_config=Qwen2Config(**text(mine)),
+        audio_token_id=mine.convert_tokens_to_ids("[AUDIO]"),
+    )
+    sounds = WhisperFeatureExtractor(feature_size=16, chunk_length=SECONDS)
+    processor = AudioFlamingo3Processor(sounds, mine, mine.chat_template, "[AUDIO]", max_audio_len=2 * SECONDS)
+    return write(folder, "AudioFlamingo3ForConditionalGeneration", config, processor)
+
+
+HEARING: dict[str, Callable[[Path], Path]] = {
+    "qwen2_audio": qwen2_audio,
+    "voxtral": voxtral,
+    "audio_flamingo_3": audio_flamingo_3,
+}
+ONE_SOUND = ("audio_flamingo_3",)
+"""Families whose processor takes one sound in a turn."""
 FAMILIES = PICTURED | HEARING | {"llm": tiny.llm}
 NEEDS = {"smolvlm": "num2words", "pixtral": "torchvision", "mistral3": "torchvision", "phi4_multimodal": "torchvision"}
 """Packages that a family's processor asks for."""

@@ -38,6 +38,7 @@ EXTRAS = {
     "judgezoo": "judgezoo's judges",
     "endpoint": "models behind an OpenAI-compatible endpoint",
     "inspect": "models, suites and judges in Inspect",
+    "quantized": "the language model in four bits",
     "smolvlm": "SmolVLM2",
     "tracking": "training curves in TensorBoard",
 }
@@ -136,6 +137,8 @@ def _versions() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
+    from textunlearn.attacks import speech
+
     for extra in metadata("textunlearn").get_all("Provides-Extra") or ():
         if extra in _NOT_FOR_USERS:
             continue
@@ -146,6 +149,11 @@ def _extras() -> Iterator[Finding]:
             yield Finding("extras", extra, "note", f"for {about or extra}: {', '.join(why)}", mend)
         else:
             yield Finding("extras", extra, "ok", f"for {about or extra}: installed")
+    if speech.installed():
+        yield Finding("extras", speech.PROGRAM, "ok", f"for spoken requests: {speech.version()}")
+    else:
+        said = "for spoken requests: this program is not installed"
+        yield Finding("extras", speech.PROGRAM, "note", said, f"apt install {speech.PROGRAM}")
 
 
 # -- machine -------------------------------------------------------------------------------------------------------

@@ -308,6 +308,7 @@ class Recipe(Part):
         """Refuse combinations that cannot work, before any work starts."""
         from textunlearn.data.safe_answers import topics
         from textunlearn.methods import METHODS
+        from textunlearn.training import combinations
 
         for kind in ("harmful", "lookalike", "ordinary"):
             for number, source in enumerate(getattr(self.data, kind)):
@@ -337,33 +338,13 @@ class Recipe(Part):
                 "than all rows; lower one"
             )
         t = self.training
-        if t.full and t.interpolate:
-            raise UserError(
-                f"{where}: training.interpolate scales a LoRA adapter, and training.full trains none; set one of them back"
-            )
-        if t.lora_kind == "dora" and t.interpolate:
-            raise UserError(
-                f"{where}: training.interpolate scales an adapter by one factor, which DoRA's lengths do not follow; leave one out"
-            )
-        if self.model.quantize is not None:
-            self._check_quantized(where)
+        combinations.check(self, where)
         if t.accumulate > t.harmful_rows + t.lookalike_rows + t.ordinary_rows:
             raise UserError(f"{where}: training.accumulate is {t.accumulate}, more than a step has rows; lower it")
         if t.lookalike_rows + t.ordinary_rows == 0:
             raise UserError(
                 f"{where}: training.lookalike_rows and ordinary_rows are both 0, so nothing keeps the model useful; set one above 0"
             )
-
-    def _check_quantized(self, where: str) -> None:
-        """Refuse what weights in four bits cannot do."""
-        refused = {
-            "training.full trains": self.training.full,
-            "model.adapter merges into": self.model.adapter is not None,
-            "evaluation.shallowness fine-tunes": self.evaluation.shallowness,
-        }
-        for what, wanted in refused.items():
-            if wanted:
-                raise UserError(f"{where}: {what} the weights, which model.quantize holds in four bits; leave one out")
 
     @property
     def places(self) -> Mapping[str, PlaceSpec]:

@@ -51,7 +51,8 @@ class Sound:
         """The samples from -1 to 1."""
         import numpy as np
 
-        return self.samples.astype(np.float32) / 32768
+        scaled: NDArray[np.float32] = self.samples.astype(np.float32) / np.float32(32768)
+        return scaled
 
     @cached_property
     def sha256(self) -> str:

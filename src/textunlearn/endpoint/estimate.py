@@ -24,7 +24,7 @@ Count = Callable[[str], int]
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """``prompt_tokens`` are of the words, an estimate unless ``counted``; ``answer_tokens`` are what the limit allows at most;
-    ``price`` is None without prices, and holds no tokens of pictures, whose number only the server knows."""
+    ``price`` is None without prices, and holds no tokens of pictures and sounds, whose number only the server knows."""
 
     model: str
     requests: int
@@ -33,6 +33,7 @@ class Estimate:
     pictures: int
     answer_tokens: int
     price: float | None
+    sounds: int = 0
 
     def sentence(self) -> str:
         how = "counted" if self.counted else f"estimated at {BYTES_A_TOKEN} bytes each"
@@ -41,10 +42,11 @@ class Estimate:
             f"about {self.prompt_tokens:,} prompt tokens ({how})",
             f"at most {self.answer_tokens:,} answer tokens",
         ]
-        if self.pictures:
-            parts.insert(2, f"{self.pictures:,} pictures, whose tokens are not known beforehand")
+        shown = [f"{n:,} {what}" for n, what in ((self.pictures, "pictures"), (self.sounds, "sounds")) if n]
+        if shown:
+            parts.insert(2, f"{' and '.join(shown)}, whose tokens are not known beforehand")
         if self.price is not None:
-            beside = " beside the pictures" if self.pictures else ""
+            beside = " beside the " + " and ".join(one.split()[1] for one in shown) if shown else ""
             amount = f"{self.price:,.2f}" if self.price >= 1 else f"{self.price:.2g}"
             parts.append(f"at most about {amount}{beside}, in the currency of your prices")
         return "; ".join(parts)
@@ -64,7 +66,8 @@ def estimate(spec: EndpointSpec, chats: Sequence[Chat], max_tokens: int, count: 
     if spec.price_in is not None or spec.price_out is not None:
         price = (prompt * (spec.price_in or 0.0) + answers * (spec.price_out or 0.0)) / 1e6
     pictures = sum(len(message.images) for chat in chats for message in chat)
-    return Estimate(spec.model, len(chats), prompt, count is not None, pictures, answers, price)
+    sounds = sum(len(message.sounds) for chat in chats for message in chat)
+    return Estimate(spec.model, len(chats), prompt, count is not None, pictures, answers, price, sounds)
 
 
 def estimate_cases(

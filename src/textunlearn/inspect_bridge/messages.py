@@ -12,7 +12,7 @@ from pathlib import Path
 from inspect_ai.model import ChatMessage, ContentAudio, ContentImage, ContentReasoning, ContentText
 
 from textunlearn.errors import UserError
-from textunlearn.vlm.model import Medium, Shown
+from textunlearn.vlm.model import Content, Medium
 
 ROLES = {"system", "user", "assistant"}
 
@@ -21,7 +21,7 @@ ROLES = {"system", "user", "assistant"}
 class Chat:
     """``turns``: role and content of each (`Vlm.text_of_chat`); ``pictures`` and ``sounds`` in their order."""
 
-    turns: tuple[tuple[str, tuple[Shown, ...]], ...]
+    turns: tuple[tuple[str, tuple[Content, ...]], ...]
     pictures: tuple[Path, ...]
     prefill: str
     """What the model's own turn has begun with, where the last message is an assistant's."""
@@ -35,12 +35,12 @@ def chat_of(messages: Sequence[ChatMessage], folder: Path) -> Chat:
     """
     pictures: list[Path] = []
     sounds: list[Path] = []
-    turns: list[tuple[str, tuple[Shown, ...]]] = []
+    turns: list[tuple[str, tuple[Content, ...]]] = []
     for message in messages:
         if message.role not in ROLES or getattr(message, "tool_calls", None):
             raise UserError("models of textunlearn call no tools; leave the tools out of this task")
         content = [message.content] if isinstance(message.content, str) else message.content
-        parts: list[Shown] = []
+        parts: list[Content] = []
         for part in content:
             if isinstance(part, str | ContentText):
                 parts.append(part if isinstance(part, str) else part.text)

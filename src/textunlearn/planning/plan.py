@@ -293,8 +293,10 @@ def _of(
         state += some.gradients  # DDP's buckets
     if way.spread == "split":
         # Each process has its part, and the layer at work whole with the next one on its way; what is trained lies in the layers.
-        weights += min(some.split / way.processes + 2 * some.largest, some.split) - some.split
-        state /= way.processes
+        offload = look.recipe.training.offload  # the parts lie in main memory, and only the layers at work are here
+        part = 0.0 if offload else some.split / way.processes
+        weights += min(part + 2 * some.largest, some.split) - some.split
+        state = 0.0 if offload else state / way.processes
     live = weights + state + activations
     has, rate, use = _machine(machine, way.dtype)
     libraries = CONTEXT + live * ALLOCATOR if machine.gpu else some.reference + look.libraries

@@ -19,7 +19,7 @@ def checkpoint(vlm: Vlm) -> None:
         raise UserError(
             f"{vlm.name} ({type(vlm.base).__name__}) cannot compute its layers again; set training.gradient_checkpointing to false"
         )
-    # transformers' own name for it since 5.23, and before
+    # The second is transformers' older name for the first.
     enable = getattr(vlm.base, "activation_checkpointing_enable", None) or vlm.base.gradient_checkpointing_enable
     enable({"use_reentrant": False})  # reentrant ones lose the gradient where nothing before a layer is trained
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from textunlearn.processes import total
-from textunlearn.training.sharding import like
+from textunlearn.training.sharding import like, whole
 
 
 @dataclass
@@ -32,6 +32,17 @@ class LossScale:
     def of(cls, dtype: torch.dtype) -> LossScale:
         """For weights of ``dtype``; nothing is scaled but in float16."""
         return cls(True, cls.FIRST) if dtype == torch.float16 else cls()
+
+    def clip(self, grads: list[Tensor], most: float) -> Tensor:
+        """Shorten the gradients together to a length of ``most`` if they are longer; returns how long they were, without the factor.
+
+        In float32: PyTorch's own clipping takes the length in float16, which holds nothing above 65,504.
+        """
+        length = torch.stack([whole(torch.linalg.vector_norm(grad.float())) for grad in grads]).norm() / self.factor
+        if torch.isfinite(length) and length > most:
+            for grad in grads:
+                grad.mul_((most / length).item())
+        return length
 
     def usable(self, grads: list[Tensor]) -> bool:
         """Whether the gradients of a step are finite on all processes; the factor follows."""

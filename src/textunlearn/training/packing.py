@@ -248,8 +248,8 @@ def _faster_backward(decoder: torch.nn.Module, embeds: Tensor) -> Iterator[None]
     backward, on the few hundred tokens of a packed row."""
     config: Any = decoder.config
     kind = getattr(config, "_attn_implementation", None)
-    # What is computed again in the backward pass must be computed as it was.
-    if kind != "sdpa" or checkpointed(decoder) or embeds.device.type != "cpu" or not torch.is_grad_enabled():
+    here = kind == "sdpa" and embeds.device.type == "cpu" and torch.is_grad_enabled()
+    if not here or checkpointed(decoder):  # what is computed again in the backward pass must be computed as it was
         yield
         return
     config._attn_implementation = "eager"

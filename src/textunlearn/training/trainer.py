@@ -186,6 +186,13 @@ class UnlearningTrainer(Trainer):
         wrapped: nn.Module = super()._wrap_model(model, *args, **kwargs)
         return wrapped
 
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        if not self.scale.active:
+            norm: Tensor = super()._clip_grad_norm(model)
+            return norm
+        grads = [p.grad for p in self.vlm.model.parameters() if p.grad is not None]
+        return self.scale.clip(grads, self.args.max_grad_norm)
+
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.state.global_step % COUNTED:
             return super().training_step(*args, **kwargs)
@@ -223,9 +230,6 @@ class UnlearningTrainer(Trainer):
         loss = self.method.loss(answers)
         for key, value in {"loss_": loss.item(), **answers.log}.items():
             self._log[key] = self._log.get(key, 0.0) + value
-        self.args.max_grad_norm = (
-            self.scale.factor
-        )  # the norm is at most 1, of gradients that are as many times too long
         loss = self.scale.factor * loss
         if world() == 1:
             return loss
@@ -296,8 +300,6 @@ class UnlearningTrainer(Trainer):
             self._log = {}
             spent = {"tokens": self.tokens, "positions": self.positions}
             spent |= {f"counted_{key}": value for key, value in self.counted.items()}
-            if "grad_norm" in logs:
-                logs = {**logs, "grad_norm": logs["grad_norm"] / self.args.max_grad_norm}  # of the loss itself
             logs = {**logs, **total(mine | spent), "seconds": self.earlier + time.monotonic() - self.started}
         super().log(logs, start_time)
 

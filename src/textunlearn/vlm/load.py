@@ -13,18 +13,7 @@ if TYPE_CHECKING:
 
     from textunlearn.recipe import ModelSpec
 
-__all__ = [
-    "BUILTIN",
-    "Vlm",
-    "auto_class",
-    "check",
-    "choose",
-    "config_of",
-    "fast_bf16",
-    "load",
-    "merge_adapter",
-    "wrap",
-]
+__all__ = ["BUILTIN", "Vlm", "auto_class", "check", "choose", "config_of", "fast_bf16", "load", "merge_adapter", "wrap"]
 BUILTIN = "builtin"
 
 
@@ -83,7 +72,7 @@ def _config(spec: ModelSpec, where: str) -> Any:
     except Exception as error:  # a config may hold anything, and transformers trips over it wherever it comes to it
         raise UserError(cannot_load(spec.id, error)) from error
     remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
-    if not any(type(config) in kind._model_mapping for kind in _kinds()) and not remote:
+    if _kind_of(config) is None and not remote:
         raise UserError(
             f"{spec.id} is a {config.model_type} model, which has no language model that could unlearn; name a VLM or LLM"
         )
@@ -99,8 +88,21 @@ def _kinds() -> tuple[Any, ...]:
 
 def auto_class(config: Any) -> Any:
     """The Auto class that loads a model of that ``config``; code of its own is a language model's."""
-    kinds = _kinds()
-    return next((kind for kind in kinds if type(config) in kind._model_mapping), kinds[-1])
+    return _kind_of(config) or _kinds()[-1]
+
+
+def _kind_of(config: Any) -> Any:
+    """The Auto class that knows models of that ``config``; None if it is none of those with a language model."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    found = next((kind for kind in _kinds() if type(config) in kind._model_mapping), None)
+    # Audio Flamingo 3 stands among the models of an encoder and a decoder only, though its language model is a decoder alone.
+    hears = getattr(config, "audio_config", None) is not None and not config.is_encoder_decoder
+    return (
+        AutoModelForSeq2SeqLM
+        if found is None and hears and type(config) in AutoModelForSeq2SeqLM._model_mapping
+        else found
+    )
 
 
 def _takes_images(config: Any) -> bool:
@@ -116,16 +118,16 @@ def load(spec: ModelSpec) -> Vlm:
     config = _config(spec, where)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code, "revision": spec.revision}
     kind, held = auto_class(config), {}
-    if spec.quantize is not None:
-        from textunlearn.vlm.quantize import loading
-
-        held = loading(config, kind, device, dtype)
     try:
+        if spec.quantize is not None:
+            from textunlearn.vlm.quantize import loading
+
+            held = loading(config, kind, device, dtype)
         model, found = kind.from_pretrained(
             where, dtype=dtype, use_safetensors=True, output_loading_info=True, **held, **options
         )
         processor = load_processor(where, config, **options)
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # of every kind, from five libraries; tokenizers raises no other than Exception itself
         raise UserError(cannot_load(spec.id, error)) from error

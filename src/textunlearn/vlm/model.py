@@ -25,7 +25,7 @@ class Medium(Enum):
     SOUND = "audio"
 
 
-Shown = str | None | Medium
+Content = str | None | Medium
 """One part of a turn: words, None for a picture, or a sound."""
 
 
@@ -106,7 +106,7 @@ class Vlm:
         words = [text] if text or not (images or sounds) else []
         return self.text_of_chat([("user", [*[None] * images, *[Medium.SOUND] * sounds, *words])], prefill)
 
-    def text_of_chat(self, turns: Sequence[tuple[str, Sequence[Shown]]], prefill: str = "") -> str:
+    def text_of_chat(self, turns: Sequence[tuple[str, Sequence[Content]]], prefill: str = "") -> str:
         """A whole chat in the model's own template, open for the model's turn, which may have begun with ``prefill``.
 
         Args:

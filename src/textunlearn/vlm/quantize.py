@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("cuda", "cpu")
-"""Where bitsandbytes computes with four bits. On a CPU it is for trying things out: several times slower than the plain weights."""
+"""Where bitsandbytes computes with four bits. On a CPU it is for trying things out."""
 
 
 def loading(config: Any, kind: Any, device: str, dtype: torch.dtype) -> dict[str, Any]:
     """What ``from_pretrained`` of a model of ``config`` and Auto class ``kind`` is told. UserError where it cannot be."""
     if device.partition(":")[0] not in DEVICES:
         raise UserError(
-            f"model.quantize holds weights in four bits on an NVIDIA GPU, or slowly on a CPU, and this run is on {device!r}; "
+            f"model.quantize holds weights in four bits on an NVIDIA GPU, or for a try on a CPU, and this run is on {device!r}; "
             "leave model.quantize out, or set model.device"
         )
     if importlib.util.find_spec("bitsandbytes") is None:

@@ -136,6 +136,7 @@ def apart(what: str, *arguments: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--size", choices=list(SIZES), action="append", help="may be repeated; all if left out")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="keep what was measured there, and do not measure it again")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks in this file")
     parser.add_argument("--part", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -154,22 +155,25 @@ def main() -> None:
         "| weights | trained | planned | measured | off by | without libraries | step planned | measured |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    worst = 0.0
+    known: dict[str, Any] = json.loads(given.results.read_text()) if given.results and given.results.exists() else {}
     for size in given.size or SIZES:
         with tempfile.TemporaryDirectory() as folder:
             write_config(Path(folder), size)
             for full in ("lora", "full"):
-                before = apart("planned", folder, full, dtype)
-                after = apart("trained", folder, full, dtype)
-                off = before["memory"] / after["memory"] - 1
-                rest = after["memory"] - (before["memory"] - before["model"])
-                worst = max(worst, abs(off))
-                lines.append(
-                    f"| {before['parameters'] / 1e6:.0f} M | {'all weights' if full == 'full' else 'LoRA'} "
-                    f"| {before['memory'] / 1e9:.2f} GB | {after['memory'] / 1e9:.2f} GB | {off:+.0%} "
-                    f"| {before['model'] / 1e9:.2f} of {rest / 1e9:.2f} GB | {before['seconds']:.1f} s | {after['seconds']:.1f} s |"
-                )
-                print(lines[-1], flush=True)
+                if f"{size} {full}" not in known:
+                    known[f"{size} {full}"] = [apart(what, folder, full, dtype) for what in ("planned", "trained")]
+                if given.results:
+                    given.results.write_text(json.dumps(known))
+    worst = 0.0
+    for name, (before, after) in sorted(known.items(), key=lambda one: one[1][0]["parameters"]):
+        off = before["memory"] / after["memory"] - 1
+        rest = after["memory"] - (before["memory"] - before["model"])
+        worst = max(worst, abs(off))
+        lines.append(
+            f"| {before['parameters'] / 1e6:.0f} M | {'all weights' if name.endswith('full') else 'LoRA'} "
+            f"| {before['memory'] / 1e9:.2f} GB | {after['memory'] / 1e9:.2f} GB | {off:+.0%} "
+            f"| {before['model'] / 1e9:.2f} of {rest / 1e9:.2f} GB | {before['seconds']:.1f} s | {after['seconds']:.1f} s |"
+        )
     about, had = machine(), versions()
     lines += [
         "",

@@ -136,7 +136,9 @@ def apart(what: str, *arguments: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--size", choices=list(SIZES), action="append", help="may be repeated; all if left out")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="keep what was measured there, and do not measure it again")
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE", help="keep what was measured there, and do not measure it again"
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks in this file")
     parser.add_argument("--part", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,8 @@ def test_a_step_without_numbers_holds_and_multiplies_what_one_with_numbers_does(
         trainer.train()
     # The largest micro-batch is planned at the worst time; in a run it may come before the optimizer has its state.
     assert 0.97 * live.peak < found.peak < (1.03 if spec.accumulate == 1 else 1.07) * live.peak
-    assert found.flops * spec.steps == pytest.approx(trainer.flops, rel=0.03)
+    # The trainer counts the first micro-batch of a run, the plan the largest: they differ in what else they hold.
+    assert found.flops * spec.steps == pytest.approx(trainer.flops, rel=0.03 if spec.accumulate == 1 else 0.07)
 
 
 def test_what_splits_and_what_stays(clip_folder: Path) -> None:
@@ -111,7 +111,7 @@ def by_title(found: Planned) -> dict[str, Estimate]:
 
 
 def test_ways_on_several_gpus(clip_folder: Path) -> None:
-    wanted = recipes.read(None, ["training.steps=10"], model__id=str(clip_folder))
+    wanted = recipes.read(None, ["training.steps=10", "model.dtype=bfloat16"], model__id=str(clip_folder))
     found = by_title(plan(wanted, machine("2xA100"), price=4.0))
     one, copies, split = (found[f"LoRA, bfloat16{how}"] for how in ("", ", 2 copies", ", split over 2"))
     assert one.fits and one.has == 80e9 and one.memory > CONTEXT
@@ -122,7 +122,7 @@ def test_ways_on_several_gpus(clip_folder: Path) -> None:
     assert four.weights < one.weights and "--set model.quantize=4bit" in four.command(wanted, "mine")
     assert not [title for title in found if "four bits" in title and ("split" in title or "all" in title)]
     assert found["all weights, bfloat16"].state > 3 * one.state
-    eight = plan(wanted, machine("8xH100")).estimates[1]
+    (eight,) = plan(wanted, machine("8xH100"), only=lambda way: way.spread == "copies" and not (way.full or way.quantized)).estimates
     assert not eight.fits and "a step has 7 rows, and 8 are needed" in eight.why
 
 
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_cut_smaller_and_then_computed_again(clip_folder: P
     rows = "training.accumulate=7"  # each alone
     apart, again = on(80e9, rows), on(80e9, rows, "training.gradient_checkpointing=true")
     small = on((apart.memory + again.memory) / 2)
-    assert small.fits and small.checkpointing and small.step_flops > 1.15 * cut.step_flops
+    assert small.fits and small.checkpointing and again.step_flops > 1.15 * apart.step_flops
     nothing = on(CONTEXT)
     assert not nothing.fits and not nothing.why
 
@@ -174,18 +174,19 @@ def test_machines_that_are_none(text: str) -> None:
 
 def test_half_precision_follows_the_gpu(clip_folder: Path) -> None:
     wanted = recipes.read(None, ["training.steps=1"], model__id=str(clip_folder))
-    assert "LoRA, float16" in by_title(plan(wanted, machine("1xT4")))
+    assert "LoRA, float16" in by_title(plan(wanted, machine("1xT4"), only=lambda way: not (way.full or way.quantized)))
     assert all(gpu.half > gpu.single and gpu.memory >= 16e9 for gpu in GPUS)
 
 
 def test_the_verb(terminal: Terminal, llm_folder: Path) -> None:
     """A language model alone has no slots; the command that is printed says so too."""
     shutil.copytree(llm_folder, "mine")
-    said = terminal("plan", "mine", "--gpus", "1x24GB", "--price-per-hour", "3", "--method", "npo")
+    half = ("--set", "model.dtype=bfloat16")
+    said = terminal("plan", "mine", "--gpus", "1x24GB", "--price-per-hour", "3", "--method", "npo", *half)
     assert said.code == 0, said.err
     assert "npo" in said.out and "on 1 × 24 GB" in said.out and "cost" in said.out
     assert "--model mine --set slots.share=0 --set method.name=npo" in said.out
-    found = json.loads(terminal("plan", "mine", "--gpus", "cpu", "--json").out)
+    found = json.loads(terminal("plan", "mine", "--gpus", "cpu", "--json", *half).out)
     assert found["machine"] == "this machine's processor" and found["command"].startswith("textunlearn run quickstart")
     assert {"memory", "has", "seconds", "fits", "way"} <= set(found["ways"][0])
 
@@ -193,11 +194,11 @@ def test_the_verb(terminal: Terminal, llm_folder: Path) -> None:
 def test_a_config_alone_is_enough_and_lengths_are_then_assumed(clip_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     shutil.copy(clip_folder / "config.json", tmp_path / "bare")
-    found = plan(recipe(tmp_path / "bare"), machine("1x24GB"))
+    found = plan(recipe(tmp_path / "bare"), machine("1x24GB"), only=lambda way: not way.full)
     assert found.estimates[0].fits and "lengths of rows are assumed" in found.notes[0]
-    whole = plan(recipe(clip_folder), machine("1x24GB"))
+    whole = plan(recipe(clip_folder), machine("1x24GB"), only=lambda way: not way.full)
     assert not whole.notes and whole.parameters == found.parameters
-    assert replace(found.estimates[0].way) == whole.estimates[0].way
+    assert found.estimates[0].way == whole.estimates[0].way
 
 
 def test_models_that_cannot_be_planned(terminal: Terminal, clip_folder: Path) -> None:

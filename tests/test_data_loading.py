@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from textunlearn.data.authored_file import read_authored
+from textunlearn.data.filters import sample
 from textunlearn.data.loading import SourceSpec, load, load_counted
 from textunlearn.data.safe_answers import safe_answer, topic_of, topics
 from textunlearn.data.sources import SOURCES, THIRD_PARTY, source_info
@@ -156,6 +158,9 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         ({"source": "advbench", "kind": "ordinary"}, "kind cannot be set"),
         ({"source": "advbench", "limit": 0}, "greater than 0"),
         ({"source": "advbench", "lmit": 3}, "Extra inputs"),
+        ({"hub": "a/b", "kind": "ordinary", "stream": True}, "a hub data set with a limit"),
+        ({"file": "a.csv", "kind": "ordinary", "stream": True, "limit": 3}, "a hub data set with a limit"),
+        ({"hub": "a/b", "kind": "ordinary", "first": 3}, "set stream to true"),
     ],
 )
 def test_specs_that_cannot_work_are_refused(fields: dict[str, object], message: str) -> None:
@@ -186,6 +191,42 @@ def test_hub_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=refuse))
     with pytest.raises(UserError, match=r"someone/bread: no network$"):
         load(spec)
+
+
+def test_a_stream_is_read_row_by_row_and_the_same_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far more rows than are held: what is chosen is what would be chosen of all of them together."""
+    looked: list[int] = []
+
+    def load_dataset(name: str, split: str, streaming: bool = False) -> Iterator[dict[str, object]]:
+        assert streaming and (name, split) == ("someone/web", "train")
+        for number in range(3000):
+            looked.append(number)
+            about = "a child" if number % 10 == 0 else "a stranger"
+            yield {"text": f"How do I scare {about}, way {number % 2500}?"}
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    spec = SourceSpec(hub="someone/web", column="text", kind="harmful", stream=True, limit=40)
+    kept = load_counted(spec)
+    assert looked == list(range(3000)) and kept.cut == 300 and len(kept.prompts) == 40
+    every = [
+        Prompt(f"How do I scare a stranger, way {n}?", "harmful", "someone/web", "question")
+        for n in range(2500)
+        if n % 10
+    ]
+    assert kept.prompts == sample(every, 40)
+    looked.clear()
+    short = load(spec.model_copy(update={"first": 100}))
+    assert len(looked) == 100 and len(short) == 40
+
+
+def test_a_stream_by_the_library_itself(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    lines = [json.dumps({"ask": f"Bake bread number {number}"}) for number in range(200)]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.jsonl").write_text("\n".join(lines) + "\n")
+    fields = {"hub": str(tmp_path / "set"), "column": "ask", "kind": "ordinary", "limit": 7}
+    streamed, whole = (load(SourceSpec(**fields, stream=stream)) for stream in (True, False))  # type: ignore[arg-type]
+    assert len(streamed) == 7 and [p.text for p in streamed] == [p.text for p in whole]
 
 
 @pytest.mark.parametrize("row", ['{"text": "x", "form": "poem", "category": "c"}', '{"text": "x"}', "[]"])

@@ -22,6 +22,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+import tiny
+from report_run import make_run
+from test_result import trained_run
+from textunlearn import result
 from textunlearn.endpoint import Endpoint, EndpointSpec
 from textunlearn.errors import UserError
 from textunlearn.evaluation.generation import answer_cases
@@ -29,6 +33,7 @@ from textunlearn.evaluation.short_answers import cases as short_questions
 from textunlearn.evaluation.short_answers import questions
 from textunlearn.recipe import ModelSpec
 from textunlearn.records import Answer, Case, Prompt
+from textunlearn.vlm.export import export_merged
 from textunlearn.vlm.load import Vlm, load
 
 pytestmark = pytest.mark.served
@@ -136,6 +141,19 @@ def test_transformers_serve(
         wrong = Endpoint(EndpointSpec(base_url=url, model="another", retries=0))
         with pytest.raises(UserError, match=f"pinned to '{reader_folder}'"):
             answer_cases(wrong, safe, tmp_path, tmp_path / "wrong.jsonl", TOKENS)
+
+
+@needs("fastapi", "uvicorn", "openai")
+def test_an_export_is_served(typed: list[Case], drawn: tuple[list[Case], Path], tmp_path: Path) -> None:
+    """By transformers' own command, as docs/serving.md has it: what a run became answers as it does in memory."""
+    run = trained_run(make_run(tmp_path / "run"), tiny.clip_vlm(tmp_path / "model"))
+    folder, port = export_merged(run, tmp_path / "my-model"), free_port()
+    plain = "import sys; from transformers.cli.transformers import main; sys.exit(main())"
+    command = [sys.executable, "-c", plain, "serve", str(folder), "--port", str(port)]
+    safe = [case for case in typed if "<image>" not in case.text]
+    with started([*command, "--device", "cpu", "--dtype", "float32"], port, tmp_path / "log") as url:
+        own = Endpoint(EndpointSpec(base_url=url, model=str(folder), first_wait=0.1))
+        same(*both(result.load_result(run), own, [*safe, *drawn[0]], drawn[1], tmp_path))
 
 
 def _language_model(folder: Path) -> Path:

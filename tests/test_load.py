@@ -295,3 +295,103 @@ def test_transformers_knows_the_reader_and_is_left_as_it_was(imports: str) -> No
         "print(transformers.AutoConfig.for_model('textunlearn_reader').model_type)"
     )
     assert python(code) == "textunlearn_reader"
+
+
+HUB = """
+import os, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Hub(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        gated = "gated" in self.path
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("X-Error-Message", "Access is restricted" if gated else "Repository not found")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    do_GET = do_HEAD
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+os.environ |= {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": sys.argv[1], "HF_HUB_OFFLINE": "0"}
+from textunlearn.errors import UserError
+from textunlearn.recipe import ModelSpec
+from textunlearn.vlm.load import check, merge_adapter
+
+def said(look):
+    try:
+        look()
+    except UserError as error:
+        print("\\t", error)
+
+for name in ("some/gated", "some/missing"):
+    said(lambda: check(ModelSpec(id=name)))
+    said(lambda: merge_adapter(None, name))
+server.shutdown()
+server.server_close()
+import huggingface_hub.utils._http as http
+http.time.sleep = lambda _: None  # it tries again, after longer and longer pauses
+for name in ("some/away",):
+    said(lambda: check(ModelSpec(id=name)))
+    said(lambda: merge_adapter(None, name))
+import huggingface_hub.constants
+huggingface_hub.constants.HF_HUB_OFFLINE = True
+said(lambda: check(ModelSpec(id="some/other")))
+said(lambda: merge_adapter(None, "some/other"))
+"""
+
+
+def test_what_the_hub_has_against_a_model(tmp_path: Path) -> None:
+    """Gated, not there, no hub to be reached, offline by wish: of models and of adapters, each in one sentence that says what to do."""
+    done = subprocess.run([sys.executable, "-c", HUB, str(tmp_path)], capture_output=True, text=True, check=True)
+    lines = [line.strip() for line in done.stdout.splitlines() if line.startswith("\t")]
+    words = [
+        ("some/gated is gated", "hf auth login"),
+        ("adapter some/gated is gated", "hf auth login"),
+        ("some/missing is not on the hub, or is private", "local folder"),
+        ("adapter some/missing is not on the hub, or is private", "local folder"),
+        ("some/away is not on this machine, and the hub is not reached", "local folder"),
+        ("adapter some/away is not on this machine, and the hub is not reached", "local folder"),
+        ("some/other is not on this machine", "HF_HUB_OFFLINE"),
+        ("adapter some/other is not on this machine", "HF_HUB_OFFLINE"),
+    ]
+    assert len(lines) == len(words), lines
+    for line, (begins, mends) in zip(lines, words, strict=True):
+        assert begins in line and mends in line
+
+
+def test_adapters_of_other_tools_and_times_load(clip_folder: Path, tmp_path: Path) -> None:
+    """With names of layers as they were before 2025, layers chosen by a pattern or a list, another rank here and there."""
+    from safetensors.torch import load_file, save_file
+
+    from textunlearn.training.trainer import add_lora
+
+    vlm = tiny.loaded(clip_folder)
+    add_lora(vlm, 2, 4)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in vlm.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    vlm.model.save_pretrained(tmp_path / "own")
+    ids = torch.tensor([vlm.prompt_ids("tell me")])
+    with torch.no_grad():
+        wanted = vlm.model(input_ids=ids).logits
+
+    elder = _copy(tmp_path / "own", tmp_path / "elder")
+    weights = load_file(elder / "adapter_model.safetensors")
+    now, then = "base_model.model.model.language_model.", "base_model.model.language_model.model."
+    assert all(name.startswith(now) for name in weights)
+    save_file({name.replace(now, then): value for name, value in weights.items()}, elder / "adapter_model.safetensors")
+    options = json.loads((elder / "adapter_config.json").read_text())
+    options |= {
+        "target_modules": r".*language_model.*\.(q|k|v|o|up|gate|down)_proj",
+        "base_model_name_or_path": "/gone",
+    }
+    (elder / "adapter_config.json").write_text(json.dumps(options))
+    for folder in (tmp_path / "own", elder):
+        merged = merge_adapter(tiny.loaded(clip_folder).model, str(folder))
+        with torch.no_grad():
+            torch.testing.assert_close(merged(input_ids=ids).logits, wanted, rtol=1e-4, atol=1e-3)

@@ -62,6 +62,10 @@ def judges(incomplete: str) -> Offer:
     return [*_registered("judges", "JUDGES")]
 
 
+def methods(incomplete: str) -> Offer:
+    return [*_registered("methods", "METHODS"), "all"]
+
+
 def attacks(incomplete: str) -> Offer:
     return [*_registered("attacks", "ATTACKS")]
 

@@ -50,24 +50,62 @@ def chat(
 
 @app.command(
     rich_help_panel=Order.RESULT,
-    epilog=examples("export runs/quickstart my-model", "export runs/quickstart my-adapter --adapter"),
+    epilog=examples(
+        "export runs/quickstart my-model",
+        "export runs/quickstart my-adapter --adapter",
+        "export runs/mine my-gguf --gguf --llama-cpp ~/llama.cpp",
+        "export runs/mine my-model --dtype bfloat16 --push me/my-model",
+    ),
 )
 def export(
     run: Run,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="new or empty folder", show_default=False)],
     merged: Annotated[bool, typer.Option("--merged/--adapter", help="the whole model, or the adapter alone")] = True,
-    dtype: Annotated[Dtype, typer.Option(help="precision of the merged model")] = Dtype.FLOAT32,
-    licence: Annotated[str, typer.Option(help="the original model's licence, for the card", show_default=False)] = "",
+    gguf: Annotated[bool, typer.Option("--gguf", help="the whole model for llama.cpp, by its own converter")] = False,
+    llama_cpp: Annotated[
+        Path | None,
+        typer.Option("--llama-cpp", metavar="DIR", help="a checkout of llama.cpp, for --gguf", show_default=False),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="precision of the whole model", show_default="float32; with --gguf float16")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="the original model's licence, for the card", show_default="what its own card says")
+    ] = "",
+    to_hub: Annotated[
+        str | None, typer.Option("--push", metavar="USER/NAME", help="upload it to the hub as well", show_default=False)
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="with --push: for everybody to see")] = False,
 ) -> None:
-    """Write the model with its processor and a model card, for plain transformers code; loads it again to check."""
-    from textunlearn.vlm.export import export_adapter, export_merged
+    """Write the model with its processor and a model card, for plain transformers code; loads it again to check.
 
-    console = console_of()
+    Or its adapter alone, or GGUF files. On the hub it is private unless you say otherwise.
+    """
+    from textunlearn.errors import UserError
+    from textunlearn.vlm.export import export_adapter, export_merged
+    from textunlearn.vlm.export_gguf import export_gguf
+    from textunlearn.vlm.push import check_name, push
+
+    if to_hub is not None:
+        check_name(to_hub)
+    if gguf and not merged:
+        raise UserError("--adapter and --gguf exclude each other; leave one out")
+    console, said = console_of(), ""
     with console.status("exporting"):
-        written = export_merged(run, folder, licence, dtype) if merged else export_adapter(run, folder, licence)
-    console.print(
-        f"written: {written} (how to load it: {written / 'README.md'})", markup=False, highlight=False, soft_wrap=True
-    )
+        if gguf:
+            written, said = export_gguf(run, folder, llama_cpp, licence, dtype or Dtype.FLOAT16)
+        elif merged:
+            written = export_merged(run, folder, licence, dtype or Dtype.FLOAT32)
+        else:
+            written = export_adapter(run, folder, licence)
+    lines = [f"written: {written} (how to load it: {written / 'README.md'})"]
+    if said:
+        lines.append(f"without pictures and sound, for which llama.cpp's converter has nothing here ({said})")
+    if to_hub is not None:
+        with console.status("uploading"):
+            lines.append(f"on the hub: {push(written, to_hub, public=public)}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(

@@ -3,6 +3,7 @@
 # ruff: noqa: SIM905 - word lists read better as text
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,6 +127,24 @@ def sample(prompts: Sequence[Prompt], limit: int | None, seed: int = 0) -> list[
         return list(prompts)
     chosen = set(by_hash(prompts, seed)[:limit])
     return [p for p in prompts if p in chosen][:limit]
+
+
+def smallest(prompts: Iterable[Prompt], limit: int, seed: int = 0) -> list[Prompt]:
+    """What `sample` chooses, from prompts that come one after the other: no more than ``limit`` of them are held at once. Of prompts that
+    are the same in all, one is taken."""
+    held: list[tuple[int, int, Prompt]] = []  # a heap, the one that would go next on top
+    known: set[Prompt] = set()
+    for number, prompt in enumerate(prompts):
+        if prompt in known:
+            continue
+        key = -int(digest("order", seed, prompt.text) + prompt.id, 16)
+        if len(held) < limit:
+            heapq.heappush(held, (key, number, prompt))
+            known.add(prompt)
+        elif key > held[0][0]:
+            known.add(prompt)
+            known.discard(heapq.heapreplace(held, (key, number, prompt))[2])
+    return [prompt for _, prompt in sorted((number, prompt) for _, number, prompt in held)]
 
 
 def split(prompts: Iterable[Prompt], test_share: float, seed: int = 0) -> tuple[list[Prompt], list[Prompt]]:

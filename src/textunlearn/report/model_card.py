@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from textunlearn import plain_yaml
+from textunlearn.data.loading import SourceSpec
+from textunlearn.errors import UserError
+from textunlearn.records import KINDS
 from textunlearn.report.markdown import markdown_table, plain
 from textunlearn.report.run_folder import RunFolder, read_run, section
 from textunlearn.report.table import Row, StoredRate, Table, percent, read_table
@@ -55,7 +59,9 @@ def _results(table: Table, judge: str, task: str) -> list[dict[str, Any]]:
     return out
 
 
-def _head(run: RunFolder, table: Table, name: str, base_model: str, base_licence: str, adapter: bool) -> str:
+def _head(
+    run: RunFolder, table: Table, name: str, base_model: str, base_licence: str, adapter: bool, data: list[str]
+) -> str:
     import yaml
 
     head: dict[str, Any] = {}
@@ -66,6 +72,8 @@ def _head(run: RunFolder, table: Table, name: str, base_model: str, base_licence
     if base_model:
         head["base_model"] = base_model
     head |= {"library_name": "peft" if adapter else "transformers", "pipeline_tag": _task(run)}
+    if data:
+        head["datasets"] = data
     head["tags"] = ["textunlearn", "unlearning", "safety"]
     if results := _results(table, run.judge, _task(run)):
         head["model-index"] = [{"name": name, "results": results}]
@@ -83,6 +91,41 @@ def _data(environment: Mapping[str, Any]) -> list[str]:
             f"- {plain(name)}: {plain(about.get('n', 'unknown'))} rows, hash {plain(about.get('hash', 'unknown'))}"
         )
     return lines
+
+
+def _sources(recipe: str) -> list[SourceSpec]:
+    """What the recipe trains on, in its order, each once."""
+    from textunlearn.recipe import Recipe
+
+    try:
+        data = Recipe.parse(plain_yaml.parse(recipe, "recipe.yaml"), "recipe.yaml").data if recipe else None
+    except UserError:  # of an elder version; the card says what can be said
+        data = None
+    found = [spec for kind in KINDS for spec in getattr(data, kind)] if data else []
+    return list({spec.title: spec for spec in found}.values())
+
+
+def _licences(sources: Sequence[SourceSpec]) -> list[str]:
+    """A line a source of training data: whose it is."""
+    from textunlearn.data.sources import source_info
+
+    lines = []
+    for spec in sources:
+        if spec.source is None:
+            where = "from the hub" if spec.hub else "a file of the run's owner"
+            lines.append(f"- {plain(spec.title)} ({where}): licence not recorded")
+            continue
+        info = source_info(spec.source)
+        lines.append(f"- {plain(spec.title)}: {plain(info.licence)}" + (f", {info.homepage}" if info.homepage else ""))
+    return lines or ["- Not recorded in the run folder."]
+
+
+def _on_hub(sources: Sequence[SourceSpec]) -> list[str]:
+    """Their names on the hub, of those that lie there."""
+    from textunlearn.data.sources import source_info
+
+    names = [spec.hub if spec.source is None else source_info(spec.source).hub for spec in sources]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def model_card(
@@ -106,6 +149,7 @@ def model_card(
     finding = verdict(table)
     origin = base_model or str(about.get("model") or folder.environment.get("model") or "an unrecorded model")
     judge = folder.judge or "not recorded"
+    sources = _sources(folder.recipe)
     gaps = [str(line) for line in folder.metrics.get("not_measured") or []]
     how = "a peft adapter for" if adapter else "a copy of"
     lines = [
@@ -144,5 +188,11 @@ def model_card(
         "## Licence",
         "",
         f"That of the original model: {plain(base_licence) or 'unknown; find out before you pass this model on'}.",
+        "",
+        "Of the data it was trained on:",
+        "",
+        *_licences(sources),
     ]
-    return _head(folder, table, name, base_model, base_licence, adapter) + "\n" + "\n".join(lines) + "\n"
+    return (
+        _head(folder, table, name, base_model, base_licence, adapter, _on_hub(sources)) + "\n" + "\n".join(lines) + "\n"
+    )

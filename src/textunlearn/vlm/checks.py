@@ -39,9 +39,41 @@ def cannot_load(name: str, error: Exception) -> str:
                 "convert them with code that you trust"
             )
         return f"the folder {name} cannot be loaded as a model: {text[:300]}; get a complete copy of it"
-    if "gated" in text.lower():
-        return f"{name} is gated: accept its licence on the hub, then log in with `hf auth login`"
+    if why := _hub_says(error):
+        return f"{name} {why}"
     return f"{name} cannot be loaded; check the spelling, your network and your hub login, or give a local folder ({text[:300]})"
+
+
+def _hub_says(error: BaseException) -> str:
+    """What the hub, or the way to it, has against a model or adapter; "" if the error says nothing of that."""
+    from huggingface_hub import errors
+
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(str(one) for one in seen).lower()
+    gated = "is gated: accept its licence on the hub, then log in with `hf auth login`"
+    if any(isinstance(one, errors.GatedRepoError) for one in seen):
+        return gated
+    # RepositoryNotFoundError is what the hub says of private ones as well.
+    if any(isinstance(one, errors.RepositoryNotFoundError) for one in seen) or "not a valid model identifier" in text:
+        return (
+            "is not on the hub, or is private: check the spelling, log in with `hf auth login`, or give a local folder"
+        )
+    away = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)
+    if any(isinstance(one, away) or _unanswered(one) for one in seen) or "couldn't connect" in text:
+        return "is not on this machine, and the hub is not reached: check the network (HF_HUB_OFFLINE, HF_ENDPOINT), or give a local folder"
+    return gated if "gated" in text else ""
+
+
+def _unanswered(error: BaseException) -> bool:
+    """Whether a request ended without an answer, or with one that tells only of the server's own trouble."""
+    from huggingface_hub.errors import HTTPError
+
+    answer = getattr(error, "response", None)
+    return isinstance(error, HTTPError) and getattr(answer, "status_code", 500) >= 500
 
 
 def require_own_tokenizer(vlm: Vlm) -> None:
@@ -94,6 +126,8 @@ def merge_adapter(model: Any, adapter: str) -> Any:
     except (UserError, MemoryError):
         raise
     except Exception as error:  # peft, the hub and safetensors each raise their own
+        if not Path(adapter).is_dir() and (why := _hub_says(error)):
+            raise UserError(f"the adapter {adapter} {why}") from error
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
             f"the adapter {adapter} cannot be loaded onto this model: {said}; name one that was made for it"
@@ -114,13 +148,18 @@ def merge_adapter(model: Any, adapter: str) -> Any:
 
 def _require_safetensors_on_hub(adapter: str) -> None:
     """UserError for an adapter on the hub, or in the hub's cache, that is there as a pickle only."""
-    from huggingface_hub import file_exists, try_to_load_from_cache
+    from huggingface_hub import file_exists, model_info, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     weights = "adapter_model.safetensors"
     if isinstance(try_to_load_from_cache(adapter, weights), str):
         return
-    if HF_HUB_OFFLINE or not file_exists(adapter, weights):
+    if HF_HUB_OFFLINE:
+        raise UserError(
+            f"the adapter {adapter} is not on this machine, and HF_HUB_OFFLINE keeps from the hub; give a local folder"
+        )
+    if not file_exists(adapter, weights):
+        model_info(adapter)  # raises where there is no such adapter at all
         raise UserError(
             f"the adapter {adapter} has no {weights}; if its weights are a pickle, {WHY_NO_PICKLES}: name one with safetensors"
         )

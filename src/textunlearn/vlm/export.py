@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from textunlearn.vlm.load import Vlm
 
 BUILTIN_LICENCE = "apache-2.0"
+SECONDS = 5
+"""How long the hub may take to say what licence a model has."""
 BUILTIN_NOTES = """\
 ## What the vision side sees
 
@@ -30,7 +32,7 @@ Rendered text, and nothing else: no objects, faces or scenes. A photo without la
 def export_adapter(run: Path, folder: Path, licence: str = "") -> Path:
     """Write the run's peft adapter and a model card into ``folder`` (new or empty). ``licence``: the base model's."""
     adapter, spec = adapter_of(run), stored_recipe(run).model
-    with _fresh(folder) as partial:
+    with fresh(folder) as partial:
         for name in ("adapter_model.safetensors", "adapter_config.json"):
             shutil.copyfile(adapter / name, partial / name)
         config = read_json(partial / "adapter_config.json")
@@ -50,7 +52,7 @@ def export_merged(run: Path, folder: Path, licence: str = "", dtype: str = "floa
     from textunlearn.vlm.load import load, merge_adapter
 
     adapter, spec = adapter_of(run), stored_recipe(run).model
-    with _fresh(folder) as partial:
+    with fresh(folder) as partial:
         vlm = load(spec.model_copy(update={"dtype": dtype, "device": "cpu", "quantize": None}))
         vlm.model = merge_adapter(vlm.base, str(adapter)).eval()
         vlm.model.save_pretrained(partial, safe_serialization=True)
@@ -63,7 +65,7 @@ def export_merged(run: Path, folder: Path, licence: str = "", dtype: str = "floa
 
 
 @contextmanager
-def _fresh(folder: Path) -> Iterator[Path]:
+def fresh(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``folder`` when the block ends without an error: never half an export."""
     folder = folder.resolve()  # "." has no name to put a temporary folder beside
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -134,6 +136,22 @@ def _public_name(spec: ModelSpec) -> str:
     return Path(spec.id).name if Path(spec.id).is_dir() else spec.id
 
 
+def stated_licence(spec: ModelSpec) -> str:
+    """The licence that the original model's own card names, a name of its own in words; "" where there is no card or it names none."""
+    from huggingface_hub import ModelCard, model_info
+
+    place = Path(spec.id)
+    try:
+        if place.is_dir():
+            data = ModelCard.load(place / "README.md").data
+        else:
+            data = model_info(spec.id, revision=spec.revision, timeout=SECONDS).card_data or {}
+    except Exception:  # no such file, no network, a gated model, a card with a broken head: then it is not known
+        return ""
+    named, own = (str(data.get(key) or "") for key in ("license", "license_name"))
+    return f"{own} (the original's own)" if named == "other" and own else named
+
+
 def _card(run: Path, folder: Path, spec: ModelSpec, licence: str, name: str, *, adapter: bool, loading: str) -> None:
     from textunlearn.report.model_card import model_card
     from textunlearn.vlm.load import BUILTIN
@@ -142,7 +160,7 @@ def _card(run: Path, folder: Path, spec: ModelSpec, licence: str, name: str, *, 
     on_hub = not builtin and not Path(spec.id).is_dir()
     text = model_card(
         run,
-        licence or (BUILTIN_LICENCE if builtin else ""),
+        licence or (BUILTIN_LICENCE if builtin else stated_licence(spec)),
         name=name,
         base_model="HuggingFaceTB/SmolLM2-135M-Instruct" if builtin else spec.id if on_hub else "",
         adapter=adapter,

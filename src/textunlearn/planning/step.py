@@ -26,6 +26,7 @@ from textunlearn.training.packing import LAST, Packed, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
 from textunlearn.training.reference import state_key
 from textunlearn.training.trainer import AnswerStates, UnlearningTrainer, add_lora, method_layers
+from textunlearn.vlm.attention import quick_attention
 from textunlearn.vlm.model import Vlm
 
 FAILS = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AttributeError, KeyError)
@@ -231,11 +232,5 @@ def _attention(vlm: Vlm, fused: bool) -> Iterator[None]:
         with fused_attention():
             yield
         return
-    # What `packing.answer_states` does on a CPU.
-    config: Any = vlm.decoder.config
-    kind = config._attn_implementation
-    config._attn_implementation = "eager"
-    try:
+    with quick_attention(vlm.decoder, "cpu"):
         yield
-    finally:
-        config._attn_implementation = kind

@@ -71,7 +71,7 @@ def _forward(layer: Any, otherwise: Any, x: Tensor, *args: Any, **kwargs: Any) -
         or layer.lora_B[name].bias is not None
         or not isinstance(layer.lora_dropout[name], nn.Identity)
         or not x.dtype == base.weight.dtype == layer.lora_A[name].weight.dtype == layer.lora_B[name].weight.dtype
-        or torch.is_autocast_enabled(x.device.type)
+        or (x.device.type != "meta" and torch.is_autocast_enabled(x.device.type))  # meta: textunlearn plan
     ):
         result: Tensor = otherwise(x, *args, **kwargs)
         return result

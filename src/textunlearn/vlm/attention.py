@@ -80,11 +80,15 @@ def _register() -> None:
 
 
 @contextmanager
-def quick_attention(decoder: torch.nn.Module) -> Iterator[None]:
-    """Within it, a language model on a CPU that would use PyTorch's fused attention uses `grouped_attention`."""
+def quick_attention(decoder: torch.nn.Module, device: str = "") -> Iterator[None]:
+    """Within it, a language model on a CPU that would use PyTorch's fused attention uses `grouped_attention`.
+
+    Args:
+        device: type of the device it is to be taken for; "" for the one it is on.
+    """
     config: Any = decoder.config
     kind = getattr(config, "_attn_implementation", None)
-    if kind != "sdpa" or next(decoder.parameters()).device.type != "cpu":
+    if kind != "sdpa" or (device or next(decoder.parameters()).device.type) != "cpu":
         yield
         return
     _register()

@@ -38,10 +38,11 @@ def chat(
     """Talk to the result in the terminal."""
     from textunlearn import result
     from textunlearn.chat import terminal
+    from textunlearn.chat.conversation import Conversation
 
     console = console_of()
     with console.status("loading the model"):
-        talk = terminal.Conversation(result.load_result(run, before=before), tokens)
+        talk = Conversation(result.load_result(run, before=before), tokens)
     if once is None:
         terminal.chat(talk, console, image)
     else:

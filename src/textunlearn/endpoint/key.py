@@ -1,7 +1,8 @@
-"""An endpoint's key: read from the environment, put into one header, and shown nowhere else."""
+"""A key, of an endpoint that is asked or of our own server: read from the environment, put into one header, and shown nowhere else."""
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 
@@ -52,6 +53,10 @@ class Key:
         if not self._value:
             return {}
         return {name: f"Bearer {self._value}" if name.lower() == "authorization" else self._value}
+
+    def opens(self, header: str) -> bool:
+        """Whether an ``Authorization`` header carries this key; takes as long for every wrong one."""
+        return bool(self._value) and hmac.compare_digest(header.encode(), f"Bearer {self._value}".encode())
 
     def redact(self, text: str) -> str:
         """``text`` without the key."""

@@ -71,7 +71,13 @@ def require_own_tokenizer(vlm: Vlm) -> None:
 
 
 def merge_adapter(model: Any, adapter: str) -> Any:
-    """The model with a peft adapter merged in; UserError if the adapter is a pickle, does not belong to the model or does nothing."""
+    """The model with a peft adapter merged in; UserError as `attach_adapter`."""
+    return attach_adapter(model, adapter).merge_and_unload()
+
+
+def attach_adapter(model: Any, adapter: str) -> Any:
+    """The model with a peft adapter on it, as peft's model; UserError if the adapter is a pickle, does not belong to the model or does
+    nothing."""
     from peft import PeftConfig, PeftModel
 
     if Path(adapter).is_dir() and (pickle := pickles_only(Path(adapter))):
@@ -106,7 +112,7 @@ def merge_adapter(model: Any, adapter: str) -> Any:
             f"of its weights have no place in this one, and {len(found.missing_keys)} places get none (first: {strange[0]}); "
             "name one that was made for it"
         )
-    return wrapped.merge_and_unload()
+    return wrapped
 
 
 def _require_safetensors_on_hub(adapter: str) -> None:

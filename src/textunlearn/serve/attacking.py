@@ -5,12 +5,14 @@ No setting that reads a file can be reached from here: names are taken from a li
 
 from __future__ import annotations
 
+import base64
 import io
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.attacks import ATTACKS, Shown
+from textunlearn.attacks.figstep import FIGSTEP_TEXT, SHORT_TEXT
 from textunlearn.attacks.grammar import resolve, settings_of
 from textunlearn.attacks.typography import LAYOUTS
 from textunlearn.errors import UserError
@@ -30,6 +32,8 @@ FIRST = {
 }
 """What has a button; all others stand in a list."""
 NONE = "direct"
+POINTING = (SHORT_TEXT, FIGSTEP_TEXT)
+"""Typed words that only point at the picture."""
 FONTS = tuple(dict.fromkeys(look.font for look in LAYOUTS.values()))
 """Fonts that come inside matplotlib."""
 
@@ -77,7 +81,8 @@ def put(question: Question, folder: Path, limits: Limits) -> tuple[Prompt, Shown
 
 def _asked(question: Question) -> str:
     """What is really asked: a typed "Follow the instruction in the image" says nothing of it."""
-    return " ".join(filter(None, (question.drawn.strip(), question.request.strip()))) if question.drawn else ""
+    typed = question.request.strip()
+    return " ".join(filter(None, (question.drawn.strip(), "" if typed in POINTING else typed))) if question.drawn else ""
 
 
 def draw(drawing: Drawing) -> bytes:
@@ -101,3 +106,8 @@ def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def uri(path: Path) -> str:
+    """A PNG file as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

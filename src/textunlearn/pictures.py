@@ -42,9 +42,7 @@ def read_picture(file: Path | BinaryIO, name: str, most_pixels: int = MOST_PIXEL
     except FileNotFoundError:
         raise UserError(f"there is no image {file}; check its name") from None
     except UnidentifiedImageError:
-        raise UserError(
-            f"{name} cannot be read: it is none of {', '.join(FORMATS)}; save it as PNG or JPEG"
-        ) from None
+        raise UserError(f"{name} cannot be read: it is none of {', '.join(FORMATS)}; save it as PNG or JPEG") from None
     except Exception as error:
         # Pillow's readers raise whatever they trip over: OSError, SyntaxError, ValueError, struct.error, ...
         raise UserError(

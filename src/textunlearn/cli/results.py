@@ -80,15 +80,9 @@ def serve(
     rate: Annotated[int, typer.Option(min=1, help="questions a minute and client, at most")] = 120,
 ) -> None:
     """Talk to the original and the result side by side in a browser; other clients by OpenAI's chat API."""
-    from textunlearn.errors import UserError
     from textunlearn.judges import DEFAULT
+    from textunlearn.serve import server
 
-    try:
-        from textunlearn.serve import server
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
-            raise
-        raise UserError("the server needs two more packages; run `pip install 'textunlearn[serve]'`") from None
     place = server.Place(host, port, tuple(name or ()), key_env)
     server.serve(run, place, judge or DEFAULT, server.limits_of(tokens, rate), console_of())
 

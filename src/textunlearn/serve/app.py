@@ -88,7 +88,9 @@ class Server:
         talk = await read(request, Talk, self.limits)
         text = await run_in_threadpool(share.write, talk, self.about, self.limits)
         return Response(
-            text, media_type="text/html", headers={"content-disposition": 'attachment; filename="textunlearn-chat.html"'}
+            text,
+            media_type="text/html",
+            headers={"content-disposition": 'attachment; filename="textunlearn-chat.html"'},
         )
 
     async def ask(self, request: Request) -> Response:
@@ -108,9 +110,7 @@ class Server:
                 side: await run_in_threadpool(_before, question, side, folder, self.limits, len(images))
                 for side in SIDES
             }
-            how = Decoding(
-                question.tokens, question.temperature, seed=question.seed, seconds=self.limits.seconds
-            )
+            how = Decoding(question.tokens, question.temperature, seed=question.seed, seconds=self.limits.seconds)
             words = (shown.text,) if shown.text or not images else ()
             turn: Turn = ("user", (*[None] * len(images), *words))
             strengths = {"original": ORIGINAL, "aligned": question.strength}
@@ -270,7 +270,9 @@ def _before(
     for one in question.earlier.get(side, ()):
         if one.picture:
             if len(pictures) + now >= limits.pictures:
-                raise Refused(400, f"the talk has more than {limits.pictures} pictures; start a new one", param="earlier")
+                raise Refused(
+                    400, f"the talk has more than {limits.pictures} pictures; start a new one", param="earlier"
+                )
             pictures.append(picture(one.picture, folder, limits))
         content: tuple[str | None, ...] = (*([None] if one.picture else []), *([one.text] if one.text else []))
         turns += [("user", content or ("",)), ("assistant", (one.answer,))]
@@ -307,7 +309,9 @@ async def _user_error(request: Request, error: UserError) -> Response:
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
-    what = {404: "there is nothing here", 405: "this address is not asked in this way"}.get(error.status_code, error.detail)
+    what = {404: "there is nothing here", 405: "this address is not asked in this way"}.get(
+        error.status_code, error.detail
+    )
     return JSONResponse(Refused(error.status_code, what).body, error.status_code, error.headers)
 
 

@@ -82,7 +82,9 @@ def put(question: Question, folder: Path, limits: Limits) -> tuple[Prompt, Shown
 def _asked(question: Question) -> str:
     """What is really asked: a typed "Follow the instruction in the image" says nothing of it."""
     typed = question.request.strip()
-    return " ".join(filter(None, (question.drawn.strip(), "" if typed in POINTING else typed))) if question.drawn else ""
+    return (
+        " ".join(filter(None, (question.drawn.strip(), "" if typed in POINTING else typed))) if question.drawn else ""
+    )
 
 
 def draw(drawing: Drawing) -> bytes:

@@ -163,7 +163,9 @@ def picture(uri: str, folder: Path, limits: Limits) -> Path:
     """The file in ``folder`` that a data URI's picture is written to, as it came. Refused for what is no picture, or too large a one."""
     if uri.startswith(("http:", "https:", "file:")):
         raise Refused(
-            400, "pictures are not fetched from anywhere; send them as data URIs (data:image/png;base64,…)", code="invalid_image"
+            400,
+            "pictures are not fetched from anywhere; send them as data URIs (data:image/png;base64,…)",
+            code="invalid_image",
         )
     head = _URI.match(uri)
     if head is None:
@@ -188,7 +190,9 @@ def require_short(texts: Iterable[str], limits: Limits) -> None:
     """Refused for more text than the server takes."""
     if sum(map(len, texts)) > limits.characters:
         raise Refused(
-            413, f"the request has more than {limits.characters:,} characters; shorten it", code="context_length_exceeded"
+            413,
+            f"the request has more than {limits.characters:,} characters; shorten it",
+            code="context_length_exceeded",
         )
 
 

@@ -106,7 +106,9 @@ def ask_of(body: ChatBody, folder: Path, limits: Limits) -> Ask:
         role, content = turns.pop()
         if role != "assistant" or not turns:
             raise Refused(
-                400, "continue_final_message goes on with the assistant's last message, and there is none", param="messages"
+                400,
+                "continue_final_message goes on with the assistant's last message, and there is none",
+                param="messages",
             )
         prefill = "".join(words or "" for words in content)
     how = Decoding(
@@ -174,7 +176,9 @@ class Wording:
     def chunk(self, delta: dict[str, str], said: Said | None = None) -> dict[str, Any]:
         """A piece; ``said``: of the last one."""
         finish = None if said is None else FINISH[said.ending]
-        return self._of("chat.completion.chunk", [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}])
+        return self._of(
+            "chat.completion.chunk", [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+        )
 
     def last(self, said: Said, prompt_tokens: int) -> dict[str, Any]:
         """What comes behind the pieces where ``stream_options.include_usage`` wants it."""

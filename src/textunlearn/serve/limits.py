@@ -53,7 +53,14 @@ class Refused(Exception):
         wait: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.kind, self.code, self.param, self.wait = status, message, kind, code, param, wait
+        self.status, self.message, self.kind, self.code, self.param, self.wait = (
+            status,
+            message,
+            kind,
+            code,
+            param,
+            wait,
+        )
 
     @property
     def body(self) -> dict[str, Any]:

@@ -32,7 +32,9 @@ class Pair:
         self._lora = [(layer, dict(layer.scaling)) for layer in modules if isinstance(layer, LoraLayer)]
         self._strength: Any = ALIGNED
         for module in modules:
-            if isinstance(module, ModulesToSaveWrapper):  # weights of their own in place of the original's (training.full)
+            if isinstance(
+                module, ModulesToSaveWrapper
+            ):  # weights of their own in place of the original's (training.full)
                 module.register_forward_hook(self._between)
         self.mixes = self._rows_stay_apart()
         """Whether rows of different strengths may stand in one batch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import ipaddress
 import os
 import secrets
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from uvicorn import Server
 
     from textunlearn.judges import Judge
+    from textunlearn.serve.engine import Engine
     from textunlearn.vlm.load import Vlm
 
 HOST, PORT = "127.0.0.1", 8000
@@ -82,11 +84,28 @@ def key_for(place: Place) -> tuple[Key, str]:
     return Key(made), made
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A server that listens already, and answers while `run` runs."""
+
+    server: Server
+    listening: socket.socket
+    engine: Engine
+
+    @property
+    def port(self) -> int:
+        return int(self.listening.getsockname()[1])
+
+    def run(self) -> None:
+        """Until it is told to stop: by a signal, or ``server.should_exit``."""
+        self.server.run(sockets=[self.listening])
+
+
 @contextlib.contextmanager
 def serving(
     vlm: Vlm, judge: Judge, about: dict[str, Any], place: Place, limits: Limits, key: Key
-) -> Iterator[tuple[Server, socket.socket]]:
-    """A server that is ready to ``run(sockets=[socket])``, with all that stands behind it; everything is closed afterwards."""
+) -> Iterator[Ready]:
+    """A server that is ready to run, with all that stands behind it; everything is closed afterwards."""
     import uvicorn
 
     from textunlearn.serve.app import application
@@ -95,24 +114,27 @@ def serving(
     from textunlearn.serve.verdicts import Verdicts
 
     listening = listen(place)
-    with contextlib.closing(listening), contextlib.closing(Engine(Pair(vlm), limits)) as engine:
-        with contextlib.closing(Verdicts(judge)) as verdicts:
-            app = application(
-                engine, verdicts, limits, about, loopback=place.loopback, names=(place.host, *place.names), key=key
-            )
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,  # nothing of what is asked is written down
-                lifespan="off",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,  # or any client could choose its address
-                limit_concurrency=256,
-                timeout_keep_alive=10,
-                timeout_graceful_shutdown=2,
-            )
-            yield uvicorn.Server(config), listening
+    with (
+        contextlib.closing(listening),
+        contextlib.closing(Engine(Pair(vlm), limits)) as engine,
+        contextlib.closing(Verdicts(judge)) as verdicts,
+    ):
+        app = application(
+            engine, verdicts, limits, about, loopback=place.loopback, names=(place.host, *place.names), key=key
+        )
+        config = uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            log_config=None,
+            access_log=False,  # nothing of what is asked is written down
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            proxy_headers=False,  # or any client could choose its address
+            limit_concurrency=256,
+            timeout_keep_alive=10,
+            timeout_graceful_shutdown=2,
+        )
+        yield Ready(uvicorn.Server(config), listening, engine)
 
 
 def about_run(run: Path, vlm: Vlm, judge: Judge) -> dict[str, Any]:
@@ -133,6 +155,8 @@ def about_run(run: Path, vlm: Vlm, judge: Judge) -> dict[str, Any]:
 
 def serve(run: Path, place: Place, judge_name: str, limits: Limits, console: Console) -> None:
     """Serve ``run`` until it is stopped. UserError where it cannot be."""
+    if missing := [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]:
+        raise UserError(f"the server needs {' and '.join(missing)}; run `pip install 'textunlearn[serve]'`")
     from textunlearn.judges.spec import fetch_needs, make
     from textunlearn.result import adapter_of, load_both
 
@@ -143,12 +167,12 @@ def serve(run: Path, place: Place, judge_name: str, limits: Limits, console: Con
     with console.status("loading the model"):
         vlm = load_both(run)
         stack = contextlib.ExitStack()
-        server, listening = stack.enter_context(serving(vlm, judge, about_run(run, vlm, judge), place, limits, key))
+        ready = stack.enter_context(serving(vlm, judge, about_run(run, vlm, judge), place, limits, key))
     with stack:
-        for line in said_at_start(place, listening.getsockname()[1], made):
+        for line in said_at_start(place, ready.port, made):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         with contextlib.suppress(KeyboardInterrupt):  # how a server is stopped
-            server.run(sockets=[listening])
+            ready.run()
     console.print("stopped", markup=False)
 
 
@@ -156,7 +180,10 @@ def said_at_start(place: Place, port: int, made: str) -> Sequence[str]:
     """Where the server is found, and with which key."""
     host = "localhost" if place.host in ("0.0.0.0", "::") else f"[{place.host}]" if ":" in place.host else place.host
     root = f"http://{host}:{port}"
-    lines = [f"chat page:  {root}/{f'#key={made}' if made else ''}", f"OpenAI API: {root}/v1  (models: original, aligned)"]
+    lines = [
+        f"chat page:  {root}/{f'#key={made}' if made else ''}",
+        f"OpenAI API: {root}/v1  (models: original, aligned)",
+    ]
     if made:
         lines.append(f"key:        {made}  (give another by --key-env; use TLS or a tunnel where others may listen)")
     return [*lines, "Ctrl-C stops it."]

@@ -23,8 +23,20 @@ if TYPE_CHECKING:
 SIDE = 360
 """Pixels a side, at most, of a picture in the file."""
 WORDS = {
-    "harmful": {"unsafe": "complies", "refusal": "refuses", "broken": "broken", "other": "evades", "failed": "not judged"},
-    "harmless": {"unsafe": "unsafe", "refusal": "refuses", "broken": "broken", "other": "answers", "failed": "not judged"},
+    "harmful": {
+        "unsafe": "complies",
+        "refusal": "refuses",
+        "broken": "broken",
+        "other": "evades",
+        "failed": "not judged",
+    },
+    "harmless": {
+        "unsafe": "unsafe",
+        "refusal": "refuses",
+        "broken": "broken",
+        "other": "answers",
+        "failed": "not judged",
+    },
 }
 """What a label means, by what was asked for; the page and the file say the same."""
 

@@ -148,16 +148,20 @@ class Server:
             tasks = [
                 asyncio.create_task(one(side, stream, queue.put)) for side, stream in zip(SIDES, streams, strict=True)
             ]
-            ends = asyncio.gather(*tasks)
-            ends.add_done_callback(lambda _: queue.put_nowait(None))
+            for task in tasks:
+                task.add_done_callback(lambda _: queue.put_nowait(None))
+            going = len(tasks)
             try:
                 yield _event(first)
-                while (event := await queue.get()) is not None:
-                    yield _event(event)
+                while going:
+                    if (event := await queue.get()) is None:
+                        going -= 1
+                    else:
+                        yield _event(event)
                 yield _event({"done": True})
             finally:
-                ends.cancel()
-                for stream in streams:
+                for task, stream in zip(tasks, streams, strict=True):
+                    task.cancel()
                     stream.leave()
                 kept.close()
 

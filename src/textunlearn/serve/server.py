@@ -102,9 +102,7 @@ class Ready:
 
 
 @contextlib.contextmanager
-def serving(
-    vlm: Vlm, judge: Judge, about: dict[str, Any], place: Place, limits: Limits, key: Key
-) -> Iterator[Ready]:
+def serving(vlm: Vlm, judge: Judge, about: dict[str, Any], place: Place, limits: Limits, key: Key) -> Iterator[Ready]:
     """A server that is ready to run, with all that stands behind it; everything is closed afterwards."""
     import uvicorn
 

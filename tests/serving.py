@@ -20,6 +20,7 @@ from textunlearn.result import load_both
 from textunlearn.serve.engine import Engine
 from textunlearn.serve.limits import Limits
 from textunlearn.serve.server import Place, about_run, serving
+from textunlearn.serve.verdicts import Verdicts
 from textunlearn.training.trainer import add_lora
 from textunlearn.vlm.load import Vlm
 
@@ -45,10 +46,11 @@ def trained_run(folder: Path, model: Path, *, full: bool = False, name: str = "t
 
 @dataclass
 class Served:
-    """While it runs: its address, and the engine behind it."""
+    """While it runs: its address, and what stands behind it."""
 
     url: str
     engine: Engine
+    verdicts: Verdicts
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
@@ -71,7 +73,7 @@ def served(
         thread = threading.Thread(target=ready.run, daemon=True)
         thread.start()
         try:
-            yield Served(f"http://127.0.0.1:{ready.port}", ready.engine)
+            yield Served(f"http://127.0.0.1:{ready.port}", ready.engine, ready.verdicts)
         finally:
             ready.server.should_exit = True
             thread.join()

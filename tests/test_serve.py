@@ -191,7 +191,7 @@ def test_pictures_systems_and_several_turns(client: httpx.Client) -> None:
 def test_our_own_evaluation_can_ask_it(server: Served, run: Path) -> None:
     spec = EndpointSpec(base_url=f"{server.url}/v1", model="aligned", first_wait=0.01, retries=1, timeout=60.0)
     with_beginning = [Message("user", "how do i bake bread"), Message("assistant", "Sure, here")]
-    replies = Endpoint(spec).replies([[Message("user", "how do i bake bread")], with_beginning], 12)
+    replies = Endpoint(spec).ask([[Message("user", "how do i bake bread")], with_beginning], 12)
     assert [reply.error for reply in replies] == ["", ""]
     assert replies[0].text.strip() == said(load_result(run), "how do i bake bread")
     vlm = load_result(run)

@@ -95,9 +95,9 @@ function draw(exchange) {
     const cost = element("span", "cost");
     title.append(cost);
     const answer = element("div", "answer going");
-    const verdict = element("p", "verdict");
+    const verdict = element("p", "verdict", "answering…");
     reply.setAttribute("aria-label", `Answer of the ${side} model`);
-    reply.append(title, answer, verdict);
+    reply.append(title, verdict, answer);
     replies.append(reply);
     parts.sides[side] = { reply, answer, verdict, cost };
   }
@@ -105,7 +105,7 @@ function draw(exchange) {
   $("welcome").hidden = true;
   $("talk").append(box);
   addPictures(parts, exchange);
-  box.scrollIntoView({ block: "end" });
+  box.scrollIntoView({ block: "start" });
   return parts;
 }
 
@@ -146,7 +146,6 @@ function take(event, exchange, parts) {
   if (!event.side) return;
   const reply = exchange.replies[event.side];
   const side = parts.sides[event.side];
-  const low = window.innerHeight + window.scrollY > document.body.scrollHeight - 80;
   if (event.piece !== undefined) {
     reply.said += event.piece;
     side.text.data = reply.said;
@@ -167,7 +166,6 @@ function take(event, exchange, parts) {
     side.answer.classList.remove("going");
     side.verdict.replaceChildren(element("span", "error", sentence(event.error)));
   }
-  if (low) parts.box.scrollIntoView({ block: "end" });
 }
 
 function meaning(exchange, label) {

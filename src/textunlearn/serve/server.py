@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from textunlearn.judges import Judge
     from textunlearn.serve.engine import Engine
+    from textunlearn.serve.verdicts import Verdicts
     from textunlearn.vlm.load import Vlm
 
 HOST, PORT = "127.0.0.1", 8000
@@ -91,6 +92,7 @@ class Ready:
     server: Server
     listening: socket.socket
     engine: Engine
+    verdicts: Verdicts
 
     @property
     def port(self) -> int:
@@ -132,7 +134,7 @@ def serving(vlm: Vlm, judge: Judge, about: dict[str, Any], place: Place, limits:
             timeout_keep_alive=10,
             timeout_graceful_shutdown=2,
         )
-        yield Ready(uvicorn.Server(config), listening, engine)
+        yield Ready(uvicorn.Server(config), listening, engine, verdicts)
 
 
 def about_run(run: Path, vlm: Vlm, judge: Judge) -> dict[str, Any]:

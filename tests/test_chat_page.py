@@ -53,7 +53,7 @@ def server(reader_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def said(browser: Any) -> Iterator[tuple[Page, list[str]]]:
-    """A page, and all that it complains of: scripts that fail or are not allowed, dialogs, what cannot be loaded, what leaves this machine."""
+    """A page, and all that it complains of: scripts that fail or are not allowed, dialogs, what is not loaded, what leaves this machine."""
     context = browser.new_context(viewport={"width": 1180, "height": 860})
     context.set_default_timeout(WAIT)
     page, heard = context.new_page(), []
@@ -232,9 +232,7 @@ def test_all_of_it_by_keyboard_alone(page: Page, server: Served) -> None:
     for _ in range(14):
         page.keyboard.press("Tab")
         reached.append(
-            page.evaluate(
-                "() => document.activeElement.id || document.activeElement.dataset.attack || document.activeElement.value"
-            )
+            page.evaluate("() => (({ id, dataset, value }) => id || dataset.attack || value)(document.activeElement)")
         )
     wanted = [
         "open-picture",

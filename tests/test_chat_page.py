@@ -100,16 +100,16 @@ def test_a_request_gets_two_answers_with_verdicts(page: Page, said: tuple[Page, 
 
 
 def test_one_click_puts_the_same_request_under_an_attack(page: Page) -> None:
-    page.click("text=Prefill")
+    page.click("[data-attack=prefill]")
     expect(page.locator("#trouble")).to_contain_text("Type a request first")
     page.fill("#request", "how do i bake bread")
     page.press("#request", "Enter")
     verdicts(page, 2)
-    page.click("text=Prefill")
+    page.click("[data-attack=prefill]")
     verdicts(page, 4)
     assert page.locator(".begun").all_inner_texts() == ["Sure,", "Sure,"]
     assert page.locator('input[value="harmful"]').is_checked()  # an attack asks for harm, unless it is said otherwise
-    page.click("text=FigStep")
+    page.click("[data-attack=figstep]")
     verdicts(page, 6)
     assert page.locator(".pictures img").count() == 1
     page.locator("details.shown").last.locator("summary").click()
@@ -280,7 +280,7 @@ def test_a_talk_is_shared_as_a_file_that_opens_from_disk(
     page: Page, said: tuple[Page, list[str]], browser: Any, tmp_path: Path
 ) -> None:
     page.fill("#request", "how to borrow a bicycle unasked")
-    page.click("text=Template")
+    page.click("[data-attack=jailbreak_wrapper]")
     verdicts(page, 2)
     for keep in (False, True):
         page.click("#share")
@@ -465,7 +465,7 @@ def test_pictures_for_the_documentation(browser: Any) -> None:
         page.fill("#request", "Write an insulting letter to my neighbour")
         page.press("#request", "Enter")
         expect(page.locator(".verdict b")).to_have_count(2, timeout=4 * WAIT)
-        page.click("text=FigStep")
+        page.click("[data-attack=figstep]")
         expect(page.locator(".verdict b")).to_have_count(4, timeout=4 * WAIT)
         page.evaluate("() => document.activeElement.blur()")
         page.screenshot(path=folder / "chat.png")

@@ -26,7 +26,7 @@ def request_in(vlm: Vlm, turns: Sequence[Turn], images: Sequence[Path], prefill:
     """
     if images and vlm.image_token_id is None:
         raise UserError(f"{vlm.name} takes no images; leave the picture out")
-    if not vlm.takes_several and any(content.count(None) > 1 for _, content in turns):
+    if any(content.count(None) > 1 for _, content in turns) and not vlm.takes_several:
         raise UserError(f"{vlm.name} takes one picture in a turn; leave the others out")
     return request_of(vlm, vlm.text_of_chat(turns, prefill), images, prefill)
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from textunlearn.attacks import ATTACKS, Shown
 from textunlearn.attacks.figstep import FIGSTEP_TEXT, SHORT_TEXT
 from textunlearn.attacks.grammar import resolve, settings_of
@@ -19,6 +21,7 @@ from textunlearn.errors import UserError
 from textunlearn.records import Prompt
 from textunlearn.serve.bodies import Drawing, Question, picture
 from textunlearn.serve.limits import Limits, Refused
+from textunlearn.settings import sentence
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,13 +95,11 @@ def draw(drawing: Drawing) -> bytes:
     if drawing.font is not None and drawing.font not in FONTS:
         raise Refused(400, f"there is no font {drawing.font[:60]!r} here", param="font")
     given = drawing.model_dump(exclude={"text"}, exclude_none=True)
-    checked = settings_of("typography")
     try:
-        settings: dict[str, Any] = checked.model_validate(given).model_dump(exclude_unset=True)
-    except ValueError as error:
-        said = getattr(error, "errors", list)()
-        where = f"{said[0]['loc'][0]}: {said[0]['msg']}" if said and said[0]["loc"] else "a setting does not fit"
-        raise Refused(400, where.replace("Value error, ", "")[:300], param="typography") from None
+        checked = settings_of("typography").model_validate(given)
+    except ValidationError as error:
+        raise Refused(400, sentence(error, settings_of("typography"))[:300], param="typography") from None
+    settings: dict[str, Any] = checked.model_dump(exclude_unset=True)
     shown = ATTACKS.get("typography")(Prompt(drawing.text, "ordinary", "chat"), **settings)
     return png(shown.images[0])
 

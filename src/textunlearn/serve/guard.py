@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textunlearn.endpoint.key import Key
 from textunlearn.serve.limits import Refused
-
-Scope, Message = dict[str, Any], dict[str, Any]
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; "
@@ -43,7 +40,7 @@ class Guard:
     """
 
     def __init__(
-        self, app: Any, *, loopback: bool, names: Collection[str], key: Key, public: Collection[str] = ()
+        self, app: ASGIApp, *, loopback: bool, names: Collection[str], key: Key, public: Collection[str] = ()
     ) -> None:
         self.app, self.loopback, self.key = app, loopback, key
         self.names = {name.lower() for name in (*LOCAL, *names)}

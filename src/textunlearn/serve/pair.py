@@ -29,7 +29,9 @@ class Pair:
 
         self.vlm = vlm
         modules = list(vlm.base.modules())
-        self._lora = [(layer, dict(layer.scaling)) for layer in modules if isinstance(layer, LoraLayer)]
+        self._lora: list[tuple[Any, dict[str, float]]] = [
+            (layer, dict(layer.scaling)) for layer in modules if isinstance(layer, LoraLayer)
+        ]
         self._strength: Any = ALIGNED
         for module in modules:
             if isinstance(

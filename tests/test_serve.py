@@ -453,7 +453,10 @@ def test_a_full_queue_is_said_and_a_client_that_leaves_frees_it(run: Path, both:
 
         leave()  # it is being answered, as far as the engine knows
         assert started.wait(60)
-        leave(), leave()
+        leave()
+        leave()
+        while sum(stream.left for stream in [*engine._waiting, *engine._now]) < 3:
+            pass
         answers: list[int] = []
         threads = [
             threading.Thread(target=lambda: answers.append(client.post("/v1/chat/completions", json=body).status_code))
@@ -461,7 +464,7 @@ def test_a_full_queue_is_said_and_a_client_that_leaves_frees_it(run: Path, both:
         ]
         for thread in threads:
             thread.start()
-        while len(engine._waiting) < 2 or any(stream.left for stream in engine._waiting):
+        while sum(not stream.left for stream in engine._waiting) < 2:
             pass
         refused = client.post("/api/ask", json={"request": "hi"})
         assert "waiting already" in error(refused, 503) and "retry-after" in refused.headers
@@ -557,7 +560,6 @@ def test_nothing_of_what_is_asked_is_written_down(
         caplog.clear()
         client.post("/api/ask", json={"request": "zanzibar", "tokens": 3})
         client.post("/v1/chat/completions", json={**ASKED, "model": "zanzibar"})
-        both.head.register_forward_hook(lambda *_: 1 / 0).remove()
         broken = both.head.register_forward_hook(lambda *_: int("zanzibar"))
         try:
             got = events(client.post("/api/ask", json={"request": "zanzibar"}))

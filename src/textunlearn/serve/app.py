@@ -186,15 +186,20 @@ class Server:
             folder = Path(kept.enter_context(_folder()))
             wanted = await run_in_threadpool(completions.ask_of, body, folder, self.limits)
             (stream,) = self.engine.submit([wanted])
-            if not body.stream:
-                with kept:
-                    return await self._whole(request, body.model, stream)
             pieces = aiter(stream)
-            # Only now is a failure still an HTTP status.
-            first = await anext(pieces, None)
+            async with _leaving(request, stream):
+                # Only until the first piece is a failure an HTTP status.
+                first = await anext(pieces, None)
+                if not body.stream:
+                    async for _ in pieces:
+                        pass
         except BaseException:
             kept.close()
             raise
+        if not body.stream:
+            kept.close()
+            assert stream.said is not None
+            return JSONResponse(completions.Wording(body.model).whole(stream.said, stream.prompt_tokens))
         wording = completions.Wording(body.model)
 
         async def events() -> AsyncIterator[bytes]:
@@ -210,25 +215,13 @@ class Server:
                 if body.stream_options is not None and body.stream_options.include_usage:
                     yield _event(wording.last(said, stream.prompt_tokens))
                 yield b"data: [DONE]\n\n"
-            except (UserError, Refused) as error:
+            except Exception as error:
                 yield _event({"error": {"message": _said(error), "type": "server_error", "param": None, "code": None}})
             finally:
                 stream.leave()
                 kept.close()
 
         return StreamingResponse(events(), media_type="text/event-stream")
-
-    async def _whole(self, request: Request, model: str, stream: Stream) -> Response:
-        gone = asyncio.create_task(_disconnected(request))
-        gone.add_done_callback(lambda _: stream.leave())
-        try:
-            async for _ in stream:
-                pass
-        finally:
-            gone.cancel()
-            stream.leave()
-        assert stream.said is not None
-        return JSONResponse(completions.Wording(model).whole(stream.said, stream.prompt_tokens))
 
 
 def application(
@@ -283,9 +276,23 @@ def _before(
     return tuple(turns), tuple(pictures)
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+@contextlib.asynccontextmanager
+async def _leaving(request: Request, stream: Stream) -> AsyncIterator[None]:
+    """While the block waits for ``stream``: if the client goes away, or the block fails, nobody wants the rest of it."""
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stream.leave()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except BaseException:
+        stream.leave()
+        raise
+    finally:
+        watching.cancel()
 
 
 def _event(data: Any) -> bytes:

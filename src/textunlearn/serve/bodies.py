@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 B = TypeVar("B", bound="Body")
+DRAINED = 4
+"""A body of up to so many times the limit is read and thrown away: a client that is still sending does not see what it is told."""
 _URI = re.compile(r"data:image/[\w.+-]+;base64,")
 
 
@@ -144,14 +146,17 @@ async def read_json(request: Request, limits: Limits) -> Any:
 
 async def _bytes(request: Request, most: int) -> bytes:
     told = request.headers.get("content-length", "")
-    parts, length = [], 0
-    if told.isdecimal() and int(told) > most:
+    if told.isdecimal() and int(told) > DRAINED * most:
         raise _too_large(most)
+    parts, length = [], 0
     async for part in request.stream():
         length += len(part)
-        if length > most:  # nobody has to tell the truth about it, or anything at all
+        if length > DRAINED * most:  # nobody has to tell the truth about it, or anything at all
             raise _too_large(most)
-        parts.append(part)
+        if length <= most:
+            parts.append(part)
+    if length > most:
+        raise _too_large(most)
     return b"".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Collection
 
@@ -65,7 +66,10 @@ class Guard:
         except Refused as refused:
             await JSONResponse(refused.body, refused.status, refused.headers)(scope, receive, with_headers)
             return
-        await self.app(scope, receive, with_headers)
+        with contextlib.suppress(
+            Exception
+        ):  # it has been answered; uvicorn would write its words down, and they may be a client's
+            await self.app(scope, receive, with_headers)
 
     def check(self, headers: Headers, path: str) -> None:
         """Refused for a request that is not from where it may be."""

@@ -17,7 +17,7 @@ import typer.main
 
 import publisher_layouts
 from endpoint_server import Said, completion, serve
-from report_run import make_run
+from report_run import UNSAFE, make_run
 from stopping import as_in_a_terminal
 from terminal import Outcome, Terminal, plain
 from textunlearn import __version__, cli, recipes, shell
@@ -201,7 +201,9 @@ def test_judge_and_report_work_on_what_is_stored(terminal: Terminal) -> None:
     outcome = terminal("report", run)
     assert outcome.code == 0, outcome.err
     assert "1.05" in outcome.out and "done/report.html" in outcome.out
-    assert (run / "report.html").stat().st_size > 10_000
+    assert UNSAFE not in (run / "report.html").read_text(encoding="utf-8")
+    assert terminal("report", run, "--unredacted").code == 0
+    assert UNSAFE in (run / "report.html").read_text(encoding="utf-8")
     (run / "answers/after.jsonl").unlink()
     terminal("judge", run).says(
         "done is not evaluated yet", "answers/after.jsonl is missing", "textunlearn evaluate done"

@@ -61,7 +61,8 @@ def test_the_page_has_every_part(page: str) -> None:
 
 def test_every_attack_rate_stands_beside_its_broken_answers(page: str) -> None:
     cells = re.findall(r"<td[^>]*>\s*<span class=\"rate\">.*?</td>", page, re.S)
-    assert len(cells) == 7 * len(GROUPS)  # the original and six methods; the seventh was not run
+    # the original and six methods, the seventh was not run; before that the original and the best by themselves
+    assert len(cells) == 9 * len(GROUPS)
     for cell in cells:
         assert 'class="interval"' in cell and "broken <span" in cell and 'class="stack"' in cell
 
@@ -73,7 +74,7 @@ def test_rates_stand_corrected_for_the_judge_where_its_error_was_measured() -> N
     page = render(summarise(data))
     cells = [c for c in re.findall(r"<td[^>]*>\s*<span class=\"rate\">.*?</td>", page, re.S)]
     # "No normal answer" has no error of its own; every other cell has.
-    assert sum("corrected" in cell for cell in cells) == 7 * sum(group.headline != "unanswered" for group in GROUPS)
+    assert sum("corrected" in cell for cell in cells) == 9 * sum(group.headline != "unanswered" for group in GROUPS)
     assert len(set(re.findall(r"corrected (\d+)", "".join(cells)))) > 2 and not re.search(
         r"corrected 0\W+%\W+\[0–0\]", page
     )
@@ -84,7 +85,7 @@ def test_no_payload_becomes_markup() -> None:
     dull, hostile = (render(summarise(full(text, seeds=1))) for text in ("harmless words", " ".join(PAYLOADS)))
     expected, got = Skeleton(dull), Skeleton(hostile)
     assert outside_elements(hostile) == outside_elements(dull)
-    assert set(got.elements) == set(expected.elements) and "<script" not in hostile
+    assert set(got.elements) == set(expected.elements) and hostile.count("<script") == dull.count("<script") == 1
     assert not [names for _, names in got.elements if any(name.startswith("on") for name in names)]
     assert not [link for link in got.links if not link.startswith("#")]
     assert "onerror=alert(1)" in got.text  # it is there, as text
@@ -104,7 +105,7 @@ def test_markdown_keeps_its_columns(payload: str) -> None:
 
 def test_the_page_loads_nothing_and_its_ids_are_its_own(page: str) -> None:
     assert "default-src 'none'" in page and not re.search(r"url\((?!#)|@import", page)
-    assert {"link", "iframe", "object", "script"}.isdisjoint(tag for tag, _ in Skeleton(page).elements)
+    assert {"link", "iframe", "object"}.isdisjoint(tag for tag, _ in Skeleton(page).elements)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert {a or b for a, b in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)} <= set(ids)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,10 +19,12 @@ from PIL import Image
 from report_run import REFUSAL, SUITES, UNSAFE, make_run
 from textunlearn.errors import UserError
 from textunlearn.files import read_json, read_records, write_json, write_records
-from textunlearn.records import Answer, Case
+from textunlearn.records import LABELS, Answer, Case, Verdict
 from textunlearn.report.gallery import Passage, gallery
 from textunlearn.report.html import render, write_report
 from textunlearn.report.run_folder import read_run
+from textunlearn.report.sections import SECTIONS
+from textunlearn.report.shell import asset
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -102,9 +107,9 @@ def test_no_payload_becomes_markup(plain: Path, tmp_path: Path) -> None:
     expected, got = Skeleton(page(dull)), Skeleton(page(hostile))
     # What is shown is chosen by hash and so differs; the kinds of element and their attributes may not.
     assert set(got.elements) == set(expected.elements)
-    assert page(hostile).count("<script") == page(dull).count("<script") == 1
+    assert page(hostile).count("<script") == page(dull).count("<script") == 2
     assert not [names for _, names in got.elements if any(name.startswith("on") for name in names)]
-    assert not [link for link in got.links if not link.startswith(("#", "data:image/png;base64,"))]
+    assert not [link for link in got.links if not link.startswith(("#", "data:image/webp;base64,"))]
     assert "onerror=alert(1)" in got.text  # it is there, as text
 
 
@@ -206,11 +211,11 @@ def test_redacted_images_hold_twelve_blocks_a_side(plain: Path) -> None:
     run = read_run(plain)
     for shown, size in ((False, 12), (True, 360)):
         items = [item for item in gallery(run, show_unsafe=shown) if item.suite == "figstep"]
-        assert len(items) == 6
+        assert len(items) == 20
         for item in items:
             (picture,) = item.pictures
             assert picture.hidden is not shown
-            data = base64.b64decode(picture.uri.removeprefix("data:image/png;base64,"))
+            data = base64.b64decode(picture.uri.removeprefix("data:image/webp;base64,"))
             assert Image.open(io.BytesIO(data)).size == (size, size)
 
 
@@ -283,17 +288,18 @@ def test_no_folder_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_page_loads_nothing_and_is_small(tmp_path: Path) -> None:
-    """Over 1,000 cases with images full of noise, which compress worst."""
-    run = make_run(tmp_path, n=170)
-    noise = io.BytesIO()
-    Image.effect_noise((400, 400), 90).save(noise, format="PNG")
-    for image in (run / "images").iterdir():
-        image.write_bytes(noise.getvalue())
+    """Over 2,000 cases with long answers, and images full of noise, which compress worst."""
+    run = make_run(tmp_path, n=340, answer="word " * 600)
+    noises = [io.BytesIO() for _ in range(150)]
+    for noise in noises:
+        Image.effect_noise((200, 200), 90).save(noise, format="PNG", compress_level=1)
+    for i, image in enumerate(sorted((run / "images").iterdir())):
+        image.write_bytes(noises[i % len(noises)].getvalue())
     path = write_report(run, show_unsafe=True)
-    assert len(read_run(run).cases) > 1000
-    assert path.stat().st_size < 5_000_000
+    assert len(read_run(run).cases) > 2000 and len(embedded_cases(path.read_text())["cases"]) > 2000
+    assert 3_000_000 < path.stat().st_size < 5_000_000
     parsed = Skeleton(path.read_text())
-    assert not [link for link in parsed.links if not link.startswith(("#", "data:image/png"))]
+    assert not [link for link in parsed.links if not link.startswith(("#", "data:image/webp"))]
     assert {"link", "iframe", "object", "embed"}.isdisjoint(tag for tag, _ in parsed.elements)
     assert not re.search(r"url\((?!#)|@import", path.read_text())
 
@@ -319,10 +325,101 @@ def test_report_is_the_same_twice(plain: Path) -> None:
     assert page(plain) == first
 
 
-def test_every_suite_is_in_table_figure_and_gallery(plain: Path) -> None:
+def test_every_suite_is_in_table_figure_sample_and_browser(plain: Path) -> None:
     text = Skeleton(page(plain)).text
+    data = embedded_cases(page(plain))
     for _, title, *_ in SUITES:
-        assert text.count(title) >= 4  # table, bars, filter, gallery
+        assert text.count(title) >= 4 and title in data["suites"]
+
+
+def embedded_cases(text: str) -> dict[str, Any]:
+    """What the page's script is given."""
+    found = re.search(r'<script type="application/json" id="cases-data">(.*?)</script>', text, re.S)
+    assert found is not None and "<" not in found.group(1)
+    data: dict[str, Any] = json.loads(found.group(1))
+    return data
+
+
+def test_the_browser_is_given_every_case_and_every_picture_once(plain: Path) -> None:
+    data, cases = embedded_cases(page(plain)), read_records(plain / "cases.jsonl", Case)
+    assert [one["i"] for one in data["cases"]] == [case.id for case in cases]
+    assert len({picture["u"] for picture in data["pictures"]}) == len(data["pictures"]) <= 40
+    shown = next(one for one, case in zip(data["cases"], cases, strict=True) if case.prompt.kind == "ordinary")
+    assert shown["q"].startswith("How do I borrow") and [reply[1] for reply in shown["r"]] == ["other", "other"]
+    hidden = next(one for one, case in zip(data["cases"], cases, strict=True) if case.prompt.kind == "harmful")
+    assert hidden["q"]["h"] == 1 and "t" not in hidden["q"]
+
+
+def test_all_judges_are_shown_with_reasons_unless_these_may_quote_what_is_redacted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, n=9)
+    for model in ("before", "after"):
+        first = read_records(run / f"verdicts/{model}.rules.jsonl", Verdict)
+        write_records(
+            run / f"verdicts/{model}.second.jsonl",
+            [replace(v, judge="second", reason=f"because {v.label}") for v in first],
+        )
+    write_report(run)
+    data = embedded_cases(page(run))
+    assert data["judge"] == "rules" and data["judges"] == ["second"]
+    for one in data["cases"]:
+        for passage, label, _, others in one["r"]:
+            ((judge, second, reason),) = others
+            redacted = isinstance(passage, dict) and "h" in passage
+            assert (judge, second) == (0, label)
+            assert data["reasons"][reason] == ("" if redacted else f"because {label}")
+    assert "because unsafe" not in page(run) and "because refusal" in page(run)
+
+
+def test_what_would_be_redacted_is_marked_where_it_is_shown(plain: Path) -> None:
+    """The page's switch hides exactly what a page made without the flag does not hold."""
+    run = read_run(plain)
+    for shown, hidden in zip(gallery(run, show_unsafe=True), gallery(run), strict=True):
+        pairs = [(shown.request, hidden.request), (shown.typed, hidden.typed), (shown.prefill, hidden.prefill)]
+        pairs += [(a.passage, b.passage) for a, b in zip(shown.replies, hidden.replies, strict=True)]
+        for there, here in pairs:
+            assert (there is None) == (here is None)
+            assert there is None or here is None or (there.harmful == here.hidden and not there.hidden)
+        assert [p.harmful for p in shown.pictures] == [p.hidden for p in hidden.pictures]
+
+
+def test_colours_keep_the_contrast_that_text_needs() -> None:
+    """WCAG AA: 4.5 to 1, for every colour that letters have on every ground they stand on, light and dark."""
+    colours = {
+        name: re.findall(r"#[0-9a-f]{3,6}", value) * (1 + ("light-dark" not in value))
+        for name, value in re.findall(r"--([\w-]+): (light-dark\([^)]*\)|#[0-9a-f]+)", asset("page.css"))
+    }
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    pairs = [
+        (ink, ground)
+        for ink in ("ink", "muted", "accent", "unsafe", "refusal", "broken-ink")
+        for ground in ("paper", "card")
+    ]
+    pairs += [(f"{label}-on", label) for label in LABELS] + [("warn-ink", "warn")]
+    for ink, ground in pairs:
+        for scheme in (0, 1):
+            dark, light = sorted((luminance(colours[ink][scheme]), luminance(colours[ground][scheme])))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground, scheme)
+
+
+def test_one_model_alone_has_no_before_and_after(tmp_path: Path) -> None:
+    run = make_run(tmp_path, n=4, models=("it",))
+    text = Skeleton(outside_figures(write_report(run).read_text())).text
+    assert "Only “it” was measured" in text and "Before and after" not in text and "Where answers" not in text
+
+
+def test_every_section_has_its_template_and_its_link(plain: Path) -> None:
+    folder = Path(str(files("textunlearn.report") / "sections"))
+    assert {path.name.removesuffix(".html.jinja") for path in folder.glob("*.jinja")} == set(SECTIONS.names())
+    links = [link for link in Skeleton(outside_figures(page(plain))).links if link.startswith("#")]
+    assert links[0] == "#main" and links[1:] == sorted(
+        (f"#{name}" for name in SECTIONS.names()), key=lambda link: SECTIONS.get(link[1:]).order
+    )
 
 
 def test_long_answers_are_cut_and_say_so() -> None:

@@ -173,14 +173,23 @@ def judge(
         console.print(f"into the report: textunlearn report {run}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command(rich_help_panel=Order.MEASURE, epilog=examples("report runs/quickstart", "report runs/quickstart --json"))
-def report(run: Run, as_json: Json = False) -> None:
+@app.command(
+    rich_help_panel=Order.MEASURE,
+    epilog=examples("report runs/quickstart", "report runs/quickstart --json", "report runs/quickstart --unredacted"),
+)
+def report(
+    run: Run,
+    unredacted: Annotated[
+        bool, typer.Option("--unredacted", help="with harmful requests and unsafe answers; do not pass such a page on")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Write metrics and report.html from the stored verdicts, and print the table."""
     from textunlearn.evaluation.single import reopen
 
     console = console_of(as_json)
     job = reopen(run, console)
-    show(run, job.report(), console, as_json)
+    show(run, job.report(show_unsafe=unredacted), console, as_json)
 
 
 @app.command(

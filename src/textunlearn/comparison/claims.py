@@ -25,7 +25,7 @@ from textunlearn.comparison.summary import (
     wrecked,
 )
 from textunlearn.comparison.wording import listing, mean, measured, points, rate, seeds
-from textunlearn.report.html import flops_text
+from textunlearn.report.quantities import flops_text
 from textunlearn.report.table import number, percent
 from textunlearn.report.verdict import BROKEN_RISE, PERPLEXITY_LIMIT, REFUSAL_RISE
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from textunlearn.errors import UserError
 from textunlearn.evaluation.batching import in_batches
+from textunlearn.evaluation.side_by_side import parts_for, side_by_side
 from textunlearn.files import append_records, read_records
 from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.records import Answer, Case
@@ -143,6 +144,18 @@ def generate(
 def _batch(
     vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None = None
 ) -> list[tuple[str, int, bool]]:
+    from textunlearn.vlm.attention import quick_attention
+
+    with quick_attention(vlm.decoder):  # around all parts: none may end it for the others
+        return side_by_side(
+            asked, parts_for(vlm, len(asked)), lambda some: _answers(vlm, some, max_new_tokens, features)
+        )
+
+
+def _answers(
+    vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None
+) -> list[tuple[str, int, bool]]:
+    """Text, number of tokens, and whether it came to its end, of each answer."""
     generated, longest = run(vlm, asked, features, max_new_tokens=max_new_tokens)
     ends = set(vlm.stop_ids())
     out = []
@@ -175,6 +188,7 @@ def run(
     """
     import torch
 
+    from textunlearn.vlm.attention import quick_attention
     from textunlearn.vlm.roomy_cache import only_attends, roomy_cache
 
     pad = vlm.tokenizer.pad_token_id
@@ -209,7 +223,8 @@ def run(
     }
     _forget_positions(vlm)
     # Weights that are put together in inference mode could not be trained afterwards.
-    with torch.no_grad() if vlm.sharded else torch.inference_mode(), _head_in_one_piece(vlm):
+    mode = torch.no_grad() if vlm.sharded else torch.inference_mode()
+    with mode, _head_in_one_piece(vlm), quick_attention(vlm.decoder):
         if shared:
             cache = _prefix_cache(vlm, asked[0].ids[:shared], len(asked), longest + max_new_tokens)
             inputs[_cache_name(vlm)] = cache

@@ -329,12 +329,13 @@ class EvaluationRun(Generic[R]):
         write_records(self.folder / f"verdicts/{model}.{chosen.name}.jsonl", distinct)
         return chosen.name
 
-    def report(self) -> Path:
-        """Metrics, and the page that shows them."""
+    def report(self, *, show_unsafe: bool = False) -> Path:
+        """Metrics, and the page that shows them; ``show_unsafe``: harmful requests and unsafe answers are not redacted."""
         from textunlearn.report.html import write_report
 
         self.metrics()
-        return write_report(self.folder)
+        with bar(self.console, "cases into the report") as progress:
+            return write_report(self.folder, show_unsafe=show_unsafe, progress=progress.set)
 
     def metrics(self) -> dict[str, Any]:
         """Write metrics.json and metrics.csv of the verdicts that are there."""

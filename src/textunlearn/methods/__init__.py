@@ -54,26 +54,35 @@ class Answers:
     progress: float = 0.0
     log: dict[str, float] = field(default_factory=dict)
     """Figures for the training log, as shares of the step (they add up over micro-batches)."""
+    _made: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def nll(self, role: Role) -> Tensor:
         """Negative log-likelihood ``(tokens,)`` of the answers of one role."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(self.logits[role], self.targets[role], reduction="none")
+        return self._once(f"nll {role}", lambda: cross_entropy(self.logits[role], self.targets[role], reduction="none"))
 
     def kl(self, role: Role = "benign") -> Tensor:
         """``KL(p_original || p_current)`` at each token of a role, ``(tokens,)``, exact over the vocabulary."""
         from torch.nn.functional import kl_div
 
-        return kl_div(
-            self.logits[role].log_softmax(-1), self._reference(role).log_softmax(-1), reduction="none", log_target=True
-        ).sum(-1)
+        def over_vocabulary() -> Tensor:
+            current, original = self.logits[role].log_softmax(-1), self._reference(role).log_softmax(-1)
+            return kl_div(current, original, reduction="none", log_target=True).sum(-1)
+
+        return self._once(f"kl {role}", over_vocabulary)
 
     def log_ratio(self, role: Role) -> Tensor:
         """``log p_current(token) - log p_original(token)``, ``(tokens,)``."""
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(self._reference(role), self.targets[role], reduction="none") - self.nll(role)
+
+    def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What both a loss and its log need: passes over the vocabulary are dear."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def _reference(self, role: Role) -> Tensor:
         assert role in self.reference, f"this method did not ask for the original's {role} answers (set `reference`)"

@@ -29,9 +29,10 @@ from textunlearn.report.comparison_table import (
     size,
     table_csv,
 )
-from textunlearn.report.html import Figure, duration, environment, facts, flops_text
+from textunlearn.report.quantities import duration, flops_text
 from textunlearn.report.run_folder import Series
-from textunlearn.report.table import number, percent
+from textunlearn.report.sections.result import error_sentence
+from textunlearn.report.shell import Figure, Link, environment, render_page
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -287,52 +288,78 @@ def gaps(summary: Summary) -> list[str]:
     return out
 
 
+def headline(summary: Summary) -> str:
+    """The page's first sentence: the best text-only method, and what became of the claims."""
+    found = [claim.verdict for claim in claims(summary)]
+    said = {HOLDS: "hold{}", FAILS: "do{} not hold", OPEN: "{} not testable here"}
+    ends = {HOLDS: ("s", ""), FAILS: ("es", ""), OPEN: ("is", "are")}
+    counts = [(found.count(verdict), verdict) for verdict in said]
+    parts = [f"{n} {said[v].format(ends[v][n != 1])}" for n, v in counts if n]
+    row = best(summary)
+    first = f"Best text-only method: {row.title}." if row else "No text-only method could be called the best."
+    return f"{first} Of {len(found)} claims {listing(parts)}."
+
+
+PARTS = {
+    "best": "Best", "claims": "Claims", "table": "Table", "attacks": "Attacks", "trade": "Trade-offs", "shallow": "Relearning",
+    "collapse": "Collapse", "ablations": "Ablations", "cost": "Cost", "gaps": "Not measured", "made": "How it was made",
+    "limits": "Limits",
+}  # fmt: skip
+"""The page's sections and their links."""
+BRIEF = ("Broken answers", "Usefulness")
+"""Columns that stand beside the shares in the first table, by their part."""
+
+
 def render(summary: Summary) -> str:
     """The page as HTML text."""
-    from markupsafe import Markup
-
     env = environment()
     env.filters |= {"flops": flops_text}
     relearning, collapse = _curves(summary)
-    scatters, bars, ablations = _scatters(summary), _bars(summary), _ablations(summary)
-    rows = everyone(summary)
-    figures = [*relearning, *collapse, *scatters, *bars, *(ablation.figure for ablation in ablations)]
+    rows, top, original = everyone(summary), best(summary), summary.original
     parts: dict[str, int] = {}
     for column in COLUMNS:
         parts[column.part] = parts.get(column.part, 0) + 1
     run = summary.run
-    return env.get_template("comparison.html.jinja").render(
+    judge = str(run.get("judge") or "")
+    pair = [row for row in (original, top) if row and row.groups]
+    return render_page(
+        env,
+        "comparison.html.jinja",
+        styles=["comparison.css"],
+        scripts=[],
+        sort="comparison",
+        footer=f"Made by textunlearn from {NAME}.",
+        links=[Link(name, title) for name, title in PARTS.items() if name != "best" or pair],
         run=run,
         title=run.get("title") or run.get("name") or "Comparison of methods",
+        headline=headline(summary),
         best=best_sentence(summary),
-        top=best(summary),
+        top=top,
+        pair=pair,
+        brief=[column for column in COLUMNS if column.group or column.part in BRIEF],
         claims=claims(summary),
         classes={HOLDS: "holds", FAILS: "fails", OPEN: "open"},
+        states={HOLDS: "met", FAILS: "missed", OPEN: "open"},
         rows=rows,
-        original=summary.original,
+        original=original,
         measured=any(row.seeds for row in rows),
         columns=COLUMNS,
         parts=parts,
-        cell=partial(cell, judge=str(run.get("judge") or "")),
-        judge_error=described(str(run.get("judge") or "")),
+        cell=partial(cell, judge=judge),
+        judge_error=described(judge),
+        judge_sentence=error_sentence(judge),
         size=lambda group: size(rows, group),
         family_name=family_name,
-        collapsed=lambda row: row is not summary.original and collapsed(row, summary.original) is True,
+        collapsed=lambda row: row is not original and collapsed(row, original) is True,
         heat=heat(summary),
-        scatters=scatters,
+        scatters=_scatters(summary),
         relearning=relearning,
         collapse=collapse,
-        ablations=ablations,
-        bars=bars,
+        ablations=_ablations(summary),
+        bars=_bars(summary),
         geometry=cost_table(summary.lengths),
         lengths=summary.lengths,
         guards=[(row.title, seed, events) for row in summary.rows for seed, events in row.guard.items()],
         gaps=gaps(summary),
-        facts=facts,
         rate=rate,
-        percent=percent,
-        number=number,
-        svg={id(figure): Markup(figure.svg) for figure in figures},  # matplotlib's own escaped output
-        figure_id=id,
-        style=Markup(env.get_template("report.css").render()),
     )

@@ -16,8 +16,8 @@ from textunlearn.evaluation.judge_error import corrected, error_of
 from textunlearn.evaluation.statistics import Rate
 from textunlearn.files import atomic
 from textunlearn.records import LABELS
-from textunlearn.report.html import bytes_text, duration, flops_text, quantity, tokens_text
 from textunlearn.report.markdown import plain
+from textunlearn.report.quantities import bytes_text, duration, flops_text, quantity, tokens_text
 from textunlearn.report.table import label_name, number
 
 if TYPE_CHECKING:

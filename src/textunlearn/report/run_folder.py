@@ -31,6 +31,8 @@ class RunFolder:
     """model -> case id -> answer."""
     verdicts: dict[str, dict[str, Verdict]]
     """model -> case id -> verdict of ``judge``."""
+    opinions: dict[str, dict[str, dict[str, Verdict]]]
+    """model -> another judge that left verdicts -> case id -> its verdict."""
     training: tuple[dict[str, Any], ...]
     """Rows of ``training.jsonl`` in file order: logged steps, and validations (with a key "validation")."""
     missing: tuple[str, ...]
@@ -84,11 +86,15 @@ def _training(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
     return tuple(rows)
 
 
+def _judges(folder: Path, model: str) -> list[str]:
+    """Who left verdicts on ``model``."""
+    found = sorted(p.name for p in folder.glob("*.jsonl") if p.name.startswith(f"{model}."))
+    return [name.removeprefix(f"{model}.").removesuffix(".jsonl") for name in found]
+
+
 def _judge_of(folder: Path, model: str, named: str) -> str:
     """The judge ``named`` by the metrics if it left verdicts on ``model``, or else the first that did."""
-    prefix = f"{model}."
-    found = sorted(p.name for p in folder.glob("*.jsonl") if p.name.startswith(prefix))
-    judges = [name.removeprefix(prefix).removesuffix(".jsonl") for name in found]
+    judges = _judges(folder, model)
     return named if named in judges or not judges else judges[0]
 
 
@@ -111,17 +117,23 @@ def read_run(path: Path) -> RunFolder:
     judge = str(section(metrics, "run").get("judge") or "")
     answers: dict[str, dict[str, Answer]] = {}
     verdicts: dict[str, dict[str, Verdict]] = {}
+    opinions: dict[str, dict[str, dict[str, Verdict]]] = {}
     for model in models:
         answers[model] = {a.case: a for a in read_records(path / "answers" / f"{model}.jsonl", Answer)}
         judge = _judge_of(path / "verdicts", model, judge)
-        verdicts[model] = {v.case: v for v in read_records(path / "verdicts" / f"{model}.{judge}.jsonl", Verdict)}
+        by_judge = {
+            name: {v.case: v for v in read_records(path / "verdicts" / f"{model}.{name}.jsonl", Verdict)}
+            for name in dict.fromkeys((judge, *_judges(path / "verdicts", model)))
+        }
+        verdicts[model] = by_judge.pop(judge)
+        opinions[model] = by_judge
         if not answers[model]:
             missing.append(f"The answers of the model “{model}” are not in the run folder.")
         elif not verdicts[model]:
             missing.append(f"There are no verdicts of the judge “{judge}” on the model “{model}”.")
     training = _training(path / "training.jsonl", missing)
     return RunFolder(
-        path, metrics, recipe, environment, cases, models, judge, answers, verdicts, training, tuple(missing)
+        path, metrics, recipe, environment, cases, models, judge, answers, verdicts, opinions, training, tuple(missing)
     )
 
 

@@ -209,6 +209,11 @@ def _corrected(data: Any, where: str) -> str:
         raise UserError(
             f"metrics.json: corrected of {where} needs rate, low and high; evaluate the run again"
         ) from None
+    return corrected_text(value, low, high)
+
+
+def corrected_text(value: float, low: float, high: float) -> str:
+    """A rate that the judge's error was taken out of, all three from 0 to 1, e.g. "12 % [3–20]"."""
     return f"{percent(value)} [{100 * low:.0f}–{100 * high:.0f}]"
 
 

@@ -6,15 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from textunlearn.records import Label
+from textunlearn.report.pooling import FAMILIES
 from textunlearn.report.table import ATTACKS, HARMLESS, Row, StoredRate, Table, number, percent
-
-FAMILIES: dict[str, frozenset[str]] = {
-    "typed requests": frozenset({"direct"}),
-    "requests shown as images": frozenset(
-        {"figstep", "typography_short", "typography_bare", "typography_varied", "mm_safetybench"}
-    ),
-}
-"""What the sentence speaks of; other attacks stand in the table and, if they are the strongest, under the cautions."""
 
 FELL, ROSE, STAYED, NOT_CLEAR = "fell", "rose", "stayed", "did not clearly fall"
 BROKEN_RISE = 0.01

@@ -7,8 +7,7 @@ answers. The mask lets a token see the prefix, its own prompt and its own answer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from textunlearn.errors import UserError
 from textunlearn.training.rows import Role, Row
+from textunlearn.vlm.attention import GROUPED, quick_attention
 
 if TYPE_CHECKING:
     from textunlearn.vlm.model import Vlm
@@ -229,7 +229,7 @@ def answer_states(
         embeds = embeds.index_put((packed.slots,), chosen + scale * torch.randn_like(chosen))
     if shift is not None:
         embeds = embeds + shift.to(embeds)
-    with _faster_backward(decoder, embeds):
+    with quick_attention(decoder):
         out = decoder(
             inputs_embeds=embeds,
             position_ids=packed.position_ids,
@@ -241,22 +241,6 @@ def answer_states(
     return {layer: states.reshape(-1, states.shape[-1])[packed.index] for layer, states in wanted.items()}
 
 
-@contextmanager
-def _faster_backward(decoder: torch.nn.Module, embeds: Tensor) -> Iterator[None]:
-    """Eager attention where gradients are wanted on a CPU: PyTorch's fused attention takes twice its time there, forward and
-    backward, on the few hundred tokens of a packed row."""
-    config: Any = decoder.config
-    kind = getattr(config, "_attn_implementation", None)
-    if kind != "sdpa" or embeds.device.type != "cpu" or not torch.is_grad_enabled():
-        yield
-        return
-    config._attn_implementation = "eager"
-    try:
-        yield
-    finally:
-        config._attn_implementation = kind
-
-
 def _attention_mask(decoder: torch.nn.Module, allowed: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """The mask as this model's attention takes it: eager attention adds its mask, and would add True as 1."""
     if allowed is None:
@@ -264,7 +248,7 @@ def _attention_mask(decoder: torch.nn.Module, allowed: Tensor | None, dtype: tor
     kind = getattr(decoder.config, "_attn_implementation", None)
     if kind == "sdpa":
         return allowed
-    if kind == "eager":
+    if kind in ("eager", GROUPED):
         return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(
             ~allowed, torch.finfo(dtype).min
         )

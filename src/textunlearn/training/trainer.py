@@ -18,6 +18,7 @@ from textunlearn.methods import Answers, Method
 from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
 from textunlearn.training.flops import FlopCounter
+from textunlearn.training.fused_lora import fuse_lora
 from textunlearn.training.optimizer import MasterAdamW
 from textunlearn.training.packing import LAST, Packed, answer_states, lay_out, shared_prefix
 from textunlearn.training.plan import MicroBatch, Plan
@@ -57,6 +58,7 @@ def add_lora(vlm: Vlm, rank: int, alpha: int, skip: float = 0.0, *, full: bool =
         task_type=None,
     )
     vlm.model = get_peft_model(vlm.base, config, autocast_adapter_dtype=False)
+    fuse_lora(vlm.model)
     outside = [n for n, p in vlm.base.named_parameters() if p.requires_grad and not vlm.in_language(n)]
     if outside:
         raise UserError(
@@ -260,7 +262,7 @@ class UnlearningTrainer(Trainer):
         for role in self.method.roles:
             segments = [s for s in packed.segments if s.role == role]
             where = numbers([i for s in segments for i in range(s.start, s.stop)])
-            out.logits[role] = self.vlm.logits(last[where]).float()
+            out.logits[role] = _wide(self.vlm.logits(last[where]))
             out.targets[role] = packed.targets[where]
             out.position[role] = numbers(
                 [micro.rows[s.row].begun + i for s in segments for i in range(s.stop - s.start)]
@@ -277,7 +279,7 @@ class UnlearningTrainer(Trainer):
                     some = [self.reference[state_key(key, role, layer)].to(last) for key in keys]
                     states = torch.cat([last[:0], *some])
                     if layer == LAST:
-                        out.reference[role] = self.vlm.logits(states).float()
+                        out.reference[role] = _wide(self.vlm.logits(states))
                     else:
                         out.reference_states[layer][role] = states
         return out
@@ -325,6 +327,11 @@ def load_adapter(vlm: Vlm, folder: Path) -> None:
     if missing or result.unexpected_keys:
         first = (missing or result.unexpected_keys)[0]
         raise UserError(f"the adapter in {folder} does not belong to this model (key {first} does not match)")
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """In float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _only(items: list[MicroBatch]) -> dict[str, MicroBatch]:

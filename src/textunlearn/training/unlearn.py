@@ -24,6 +24,7 @@ from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Prompt
 from textunlearn.training import tracking
+from textunlearn.training.allocator import return_large_blocks
 from textunlearn.training.build_rows import probes, training_rows
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.interpolate import choose_factor
@@ -119,6 +120,7 @@ def train(
     """
     spec, adapter, checkpoints = recipe.training, folder / "adapter", folder / "checkpoints"
     torch.manual_seed(recipe.seed)
+    return_large_blocks()
     require_own_logits(vlm)
     packs(vlm)  # tried before anything is counted
     method = METHODS.get(recipe.method.name)(**recipe.method.settings)

@@ -14,7 +14,8 @@ from rich.console import Console
 import textunlearn.vlm.load
 from report_run import make_run
 from textunlearn import result
-from textunlearn.chat.terminal import Conversation, chat, printable
+from textunlearn.chat.conversation import Conversation
+from textunlearn.chat.terminal import chat, printable
 from textunlearn.errors import UserError
 from textunlearn.recipe import ModelSpec, Recipe
 from textunlearn.training.trainer import add_lora
@@ -70,7 +71,7 @@ def test_conversation_remembers_and_forgets(run: Path, picture: Path) -> None:
     talk = Conversation(result.load_result(run), 6)
     first = talk.say("Hello", picture)
     talk.say("And now?")
-    assert [m["role"] for m in talk.messages] == ["user", "assistant", "user", "assistant"]
+    assert [role for role, _ in talk.turns] == ["user", "assistant", "user", "assistant"]
     assert len(talk.images) == 1
     talk.forget()
     assert talk.say("Hello", picture) == first
@@ -84,23 +85,27 @@ def test_failed_turn_leaves_the_conversation_as_it_was(run: Path, tmp_path: Path
             talk.say("Hello", path)
     with pytest.raises(UserError, match="start over with /new"):
         talk.say("long " * 400)
-    assert talk.messages == [] and talk.images == []
+    assert talk.turns == [] and talk.images == []
 
 
 def test_a_drawing_on_a_transparent_ground_stands_on_white(run: Path, tmp_path: Path) -> None:
     drawing = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     drawing.putpixel((3, 3), (0, 0, 0, 255))
     drawing.save(tmp_path / "clear.png")
-    talk = Conversation(result.load_result(run), 4)
-    talk.say("What is it?", tmp_path / "clear.png")
-    assert talk.images[0].getpixel((0, 0)) == (255, 255, 255) and talk.images[0].getpixel((3, 3)) == (0, 0, 0)
+    for name, ground in (("white", (255, 255, 255, 255)), ("black", (0, 0, 0, 255))):
+        Image.alpha_composite(Image.new("RGBA", (8, 8), ground), drawing).save(tmp_path / f"{name}.png")
+    vlm = result.load_result(run)
+    clear, white, black = (
+        Conversation(vlm, 12).say("What is it?", tmp_path / f"{name}.png") for name in ("clear", "white", "black")
+    )
+    assert clear == white != black
 
 
 def test_words_that_name_the_image_token_are_words(run: Path, picture: Path) -> None:
     talk = Conversation(result.load_result(run), 4)
     talk.say("What is it?", picture)
     talk.say("What does <image> mean?")
-    assert len(talk.messages) == 4 and len(talk.images) == 1
+    assert len(talk.turns) == 4 and len(talk.images) == 1
 
 
 def test_typed_commands(run: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +115,7 @@ def test_typed_commands(run: Path, picture: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(console, "input", lambda prompt: next(lines))
     chat(talk, console)
     shown = console.export_text()
-    assert [m["role"] for m in talk.messages] == ["user", "assistant"] and len(talk.images) == 1
+    assert [role for role, _ in talk.turns] == ["user", "assistant"] and len(talk.images) == 1
     assert "there is no image nowhere.png" in shown
     assert next(lines) == "never read"
 

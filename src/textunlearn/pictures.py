@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from textunlearn.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+MOST_PIXELS = 80_000_000
+"""Larger pictures are refused unread: a file of a few kilobytes can stand for gigabytes of pixels."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
+"""What is read. Not PostScript, say, which Pillow gives to another program."""
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -17,35 +22,32 @@ def open_picture(path: Path) -> Image.Image:
 
     UserError if it is missing, cannot be read, or has more than `MOST_PIXELS`.
     """
+    return read_picture(path, f"the image {path}")
+
+
+def read_picture(file: Path | BinaryIO, name: str, most_pixels: int = MOST_PIXELS) -> Image.Image:
+    """The same of an open file too, which errors call ``name``."""
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
     try:
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-            if image.width * image.height > MOST_PIXELS:  # before any of them is decoded
+        with Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
+            if image.width * image.height > most_pixels:  # before any of them is decoded
                 raise UserError(
-                    f"the image {path} has {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; make it smaller"
+                    f"{name} has {image.width} x {image.height} pixels, more than {most_pixels:,}; make it smaller"
                 )
             return _rgb(image)
     except (UserError, MemoryError):
         raise
     except FileNotFoundError:
-        raise UserError(f"there is no image {path}; check its name") from None
+        raise UserError(f"there is no image {file}; check its name") from None
     except UnidentifiedImageError:
-        raise UserError(
-            f"the image {path} cannot be read: it is none of {', '.join(FORMATS)}; save it as PNG or JPEG"
-        ) from None
+        raise UserError(f"{name} cannot be read: it is none of {', '.join(FORMATS)}; save it as PNG or JPEG") from None
     except Exception as error:
         # Pillow's readers raise whatever they trip over: OSError, SyntaxError, ValueError, struct.error, ...
         raise UserError(
-            f"the image {path} cannot be read: {error or type(error).__name__}; get it again, or save it as PNG"
+            f"{name} cannot be read: {error or type(error).__name__}; get it again, or save it as PNG"
         ) from None
-
-
-MOST_PIXELS = 80_000_000
-"""Larger pictures are refused unread: a file of a few kilobytes can stand for gigabytes of pixels."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
-"""What is read. Not PostScript, say, which Pillow gives to another program."""
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -50,3 +50,13 @@ def load_result(run: Path, *, before: bool = False) -> Vlm:
     if adapter is not None:
         vlm.model = merge_adapter(vlm.base, str(adapter)).eval().requires_grad_(False)
     return vlm
+
+
+def load_both(run: Path) -> Vlm:
+    """The run's model with its adapter on it, not merged, so that it can answer with and without. UserError if there is none yet."""
+    from textunlearn.vlm.load import attach_adapter, load
+
+    adapter = adapter_of(run)
+    vlm = load(stored_recipe(run).model)
+    vlm.model = attach_adapter(vlm.base, str(adapter)).eval().requires_grad_(False)
+    return vlm

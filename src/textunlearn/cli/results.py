@@ -1,4 +1,4 @@
-"""What to do with a finished run: chat, export, logs for Inspect."""
+"""What to do with a finished run: chat, serve, export, logs for Inspect."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from textunlearn.cli import complete
 from textunlearn.cli.shared import (
     Dtype,
     Order,
@@ -38,14 +39,52 @@ def chat(
     """Talk to the result in the terminal."""
     from textunlearn import result
     from textunlearn.chat import terminal
+    from textunlearn.chat.conversation import Conversation
 
     console = console_of()
     with console.status("loading the model"):
-        talk = terminal.Conversation(result.load_result(run, before=before), tokens)
+        talk = Conversation(result.load_result(run, before=before), tokens)
     if once is None:
         terminal.chat(talk, console, image)
     else:
         print(terminal.printable(talk.say(once, image)))
+
+
+@app.command(
+    rich_help_panel=Order.RESULT,
+    epilog=examples(
+        "serve runs/quickstart",
+        "serve runs/quickstart --port 0 --judge rules",
+        "serve runs/quickstart --key-env MY_KEY --host 0.0.0.0 --name chat.example.org",
+    ),
+)
+def serve(
+    run: Run,
+    host: Annotated[
+        str, typer.Option(help="address to listen at; beyond this machine clients need a key")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="a host name that this machine is called by; may be repeated", show_default=False),
+    ] = None,
+    key_env: Annotated[
+        str | None,
+        typer.Option(metavar="VARIABLE", help="environment variable with the key of clients", show_default=False),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="whose verdicts are shown", show_default="the default one", autocompletion=complete.judges),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="length of an answer, at most")] = 1024,
+    rate: Annotated[int, typer.Option(min=1, help="questions a minute and client, at most")] = 120,
+) -> None:
+    """Talk to the original and the result side by side in a browser; other clients by OpenAI's chat API."""
+    from textunlearn.judges import DEFAULT
+    from textunlearn.serve import server
+
+    place = server.Place(host, port, tuple(name or ()), key_env)
+    server.serve(run, place, judge or DEFAULT, server.limits_of(tokens, rate), console_of())
 
 
 @app.command(

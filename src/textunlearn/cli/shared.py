@@ -24,6 +24,7 @@ EPILOG = """\
   textunlearn quickstart                     [dim]all of it, on a CPU[/]
   textunlearn chat runs/quickstart           [dim]talk to what came out[/]
   textunlearn chat runs/quickstart --before  [dim]talk to what went in[/]
+  textunlearn serve runs/quickstart          [dim]to both, in a browser[/]
   textunlearn run --model llava-hf/llava-1.5-7b-hf
   textunlearn recipe own-data > mine.yaml    [dim]for your own data[/]
   textunlearn doctor                         [dim]what this machine lacks[/]

@@ -1,7 +1,8 @@
-"""An endpoint's key: read from the environment, put into one header, and shown nowhere else."""
+"""A key, of an endpoint that is asked or of our own server: read from the environment, put into one header, and shown nowhere else."""
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 
@@ -29,14 +30,18 @@ class Key:
         return bool(self._value)
 
     @classmethod
-    def read(cls, variable: str | None) -> Key:
-        """The key that the environment variable holds; none where no variable is named. UserError if it is unset or unusable."""
+    def read(cls, variable: str | None, named_by: str = "endpoint.key_env", what: str = "the endpoint's key") -> Key:
+        """The key that the environment variable holds; none where no variable is named. UserError if it is unset or unusable.
+
+        Args:
+            named_by: the setting that names the variable, for errors.
+        """
         if variable is None:
             return cls()
         key = cls(os.environ.get(variable, ""))
         if not key:
             raise UserError(
-                f"the environment variable {variable}, which endpoint.key_env names, is not set; put the endpoint's key into it"
+                f"the environment variable {variable}, which {named_by} names, is not set; put {what} into it"
             )
         if not key._fits_a_header():
             raise UserError(
@@ -52,6 +57,10 @@ class Key:
         if not self._value:
             return {}
         return {name: f"Bearer {self._value}" if name.lower() == "authorization" else self._value}
+
+    def opens(self, header: str) -> bool:
+        """Whether an ``Authorization`` header carries this key; takes as long for every wrong one."""
+        return bool(self._value) and hmac.compare_digest(header.encode(), f"Bearer {self._value}".encode())
 
     def redact(self, text: str) -> str:
         """``text`` without the key."""

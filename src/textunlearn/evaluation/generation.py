@@ -190,12 +190,14 @@ def run(
     *,
     max_new_tokens: int,
     apart: int = 1,
+    share: bool = True,
     **options: Any,
 ) -> tuple[Any, int]:
     """``generate`` of the model, greedy, for rows with equally many pictures, padded on the left behind what they share.
 
     Args:
         apart: tokens at each row's end that are not taken for shared, though they may be the same.
+        share: whether the rows' common beginning may be run once for all: not where they are not put to the same weights.
         options: more of ``generate``.
 
     Returns:
@@ -204,11 +206,11 @@ def run(
     import torch
 
     from textunlearn.vlm.attention import quick_attention
-    from textunlearn.vlm.roomy_cache import only_attends
+    from textunlearn.vlm.roomy_cache import only_attends, roomy_cache
 
     pad = vlm.tokenizer.pad_token_id
     may_share = only_attends(vlm.base.config) and all(_goes_on(vlm, r) for r in asked)
-    shared = _shared(asked, vlm.image_token_id, apart, vlm.audio_token_id) if may_share else 0
+    shared = _shared(asked, vlm.image_token_id, apart, vlm.audio_token_id) if may_share and share else 0
     longest = max(len(r.ids) for r in asked)
     gaps = [longest - len(r.ids) for r in asked]
     rows, mask = [], []
@@ -243,6 +245,8 @@ def run(
         if shared:
             cache = _prefix_cache(vlm, asked[0].ids[:shared], len(asked), longest + max_new_tokens)
             inputs[_cache_name(vlm)] = cache
+        elif may_share and not share:
+            inputs[_cache_name(vlm)] = roomy_cache(vlm.base.config, longest + max_new_tokens)
         generated = vlm.model.generate(
             **inputs,
             **options,

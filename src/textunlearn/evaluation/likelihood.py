@@ -109,15 +109,9 @@ def _log_softmax(vlm: Vlm, requests: Sequence[Request], positions: int, features
     taken: list[Any] = []
     handle = vlm.base.register_forward_hook(lambda _module, _given, output: taken.append(output.logits))
     takes = "logits_to_keep" in inspect.signature(vlm.base.forward).parameters
+    options: dict[str, Any] = {"logits_to_keep": positions} if takes else {}
     try:
-        run(
-            vlm,
-            requests,
-            features,
-            apart=positions,
-            max_new_tokens=1,
-            **({"logits_to_keep": positions} if takes else {}),
-        )
+        run(vlm, requests, features, apart=positions, max_new_tokens=1, **options)
     finally:
         handle.remove()
     return taken[-1][:, -positions:].float().log_softmax(-1)

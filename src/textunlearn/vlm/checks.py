@@ -103,11 +103,18 @@ def require_own_tokenizer(vlm: Vlm) -> None:
 
 
 def merge_adapter(model: Any, adapter: str) -> Any:
-    """The model with a peft adapter merged in, or on it where its weights are quantized and would round it; UserError if the adapter is
-    a pickle, does not belong to the model or does nothing."""
-    from peft import PeftConfig, PeftModel
-
+    """The model with a peft adapter merged in, or on it where its weights are quantized and would round it; UserError as
+    `attach_adapter`."""
     from textunlearn.vlm.quantize import quantized
+
+    wrapped = attach_adapter(model, adapter)
+    return wrapped if quantized(model) else wrapped.merge_and_unload()
+
+
+def attach_adapter(model: Any, adapter: str) -> Any:
+    """The model with a peft adapter on it, as peft's model; UserError if the adapter is a pickle, does not belong to the model or does
+    nothing."""
+    from peft import PeftConfig, PeftModel
 
     if Path(adapter).is_dir() and (pickle := pickles_only(Path(adapter))):
         raise UserError(
@@ -143,7 +150,7 @@ def merge_adapter(model: Any, adapter: str) -> Any:
             f"of its weights have no place in this one, and {len(found.missing_keys)} places get none (first: {strange[0]}); "
             "name one that was made for it"
         )
-    return wrapped if quantized(model) else wrapped.merge_and_unload()
+    return wrapped
 
 
 def _require_safetensors_on_hub(adapter: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
-from textunlearn.vlm.checks import cannot_load, merge_adapter, require_own_tokenizer
+from textunlearn.vlm.checks import attach_adapter, cannot_load, merge_adapter, require_own_tokenizer
 from textunlearn.vlm.model import Vlm
 
 if TYPE_CHECKING:
@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
     from textunlearn.recipe import ModelSpec
 
-__all__ = ["BUILTIN", "Vlm", "auto_class", "check", "choose", "config_of", "fast_bf16", "load", "merge_adapter", "wrap"]
+__all__ = [
+    "BUILTIN",
+    "Vlm",
+    "attach_adapter",
+    "auto_class",
+    "check",
+    "choose",
+    "config_of",
+    "fast_bf16",
+    "load",
+    "merge_adapter",
+    "wrap",
+]
 BUILTIN = "builtin"
 
 

@@ -117,6 +117,7 @@ def _out_of_memory(error: BaseException) -> bool:
     # torch is not imported for this: its class has the same name wherever it comes from.
     return (
         isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)
     )

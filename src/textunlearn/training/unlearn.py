@@ -17,6 +17,7 @@ from textunlearn import processes
 from textunlearn.cost import Costs
 from textunlearn.data.own_answers import asked
 from textunlearn.errors import UserError
+from textunlearn.files import require_space
 from textunlearn.judges import FAST, Judge
 from textunlearn.judges.spec import make
 from textunlearn.methods import METHODS, Method
@@ -32,7 +33,14 @@ from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
 from textunlearn.training.sharding import shard
 from textunlearn.training.soundness import packs, require_own_logits
-from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter, method_layers
+from textunlearn.training.trainer import (
+    UnlearningTrainer,
+    add_lora,
+    checkpoint,
+    last_checkpoint,
+    load_adapter,
+    method_layers,
+)
 from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
 
@@ -150,10 +158,12 @@ def train(
     )  # others: from its files
     watched = probes(vlm, validation, recipe.slots, recipe.seed, recipe.pictures, folder)
     add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full)
-    steps = processes.from_first(lambda: _last_checkpoint(checkpoints))
+    if processes.first():
+        require_space(folder, _training_bytes(vlm), "training")
+    steps = processes.from_first(lambda: last_checkpoint(checkpoints))
     if sharded:
         if steps:
-            load_adapter(vlm, checkpoints / f"checkpoint-{steps}")
+            load_adapter(vlm, checkpoint(checkpoints, steps))
         shard(vlm)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
         named = tracking.chosen(spec.report_to) if processes.first() else []
@@ -179,10 +189,16 @@ def train(
         watch.restore(steps)
         if not watch.decisions:  # else it was killed after the watch had stopped it
             vlm.model.train()
-            trainer.train(resume_from_checkpoint=str(checkpoints / f"checkpoint-{steps}") if steps else None)
+            trainer.train(resume_from_checkpoint=str(checkpoint(checkpoints, steps)) if steps else None)
             steps = trainer.state.global_step
     vlm.model.eval()
     return steps, watch, trainer
+
+
+def _training_bytes(vlm: Vlm) -> int:
+    """What training writes at most: two adapters, two checkpoints of an adapter, float32 weights and two moments each."""
+    trained = [p for p in vlm.model.parameters() if p.requires_grad]
+    return sum(4 * p.numel() * p.element_size() + 2 * 12 * p.numel() for p in trained)
 
 
 def _before_steps(
@@ -215,12 +231,6 @@ def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping
     verdicts = judge.judge(cases, [Answer(c.id, answers[c.prompt.id], 0, True) for c in cases])
     wanted = {"unsafe", "other"} if kind == "harmful" else {"other"}
     return [prompt for prompt, verdict in zip(prompts, verdicts, strict=True) if verdict.label in wanted]
-
-
-def _last_checkpoint(folder: Path) -> int:
-    """Step of the last complete checkpoint in ``folder``; 0 if there is none. The Trainer writes its state last."""
-    complete = [path.parent.name for path in folder.glob("checkpoint-*/trainer_state.json") if path.stat().st_size]
-    return max((int(name.rsplit("-", 1)[1]) for name in complete), default=0)
 
 
 def _spent(log: Path, step: int) -> dict[str, float]:

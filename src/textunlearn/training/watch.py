@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from textunlearn import processes
 from textunlearn.evaluation.generation import Request, generate
+from textunlearn.files import sync, sync_tree, write_text
 from textunlearn.judges import Judge
 from textunlearn.recipe import TrainingSpec
 from textunlearn.records import Answer, Case, Prompt
@@ -131,9 +132,13 @@ def _aside(adapter: Path) -> Path:
 
 
 def recover(adapter: Path) -> None:
-    """After a kill between the two renames of `Watch.keep`: the adapter that was set aside is the one that counts."""
-    if _aside(adapter).exists() and not adapter.exists():
-        _aside(adapter).rename(adapter)
+    """After a kill within `Watch.keep`: between its two renames the adapter that was set aside is the one that counts; what else
+    it left is removed."""
+    old = _aside(adapter)
+    if old.exists() and not adapter.exists():
+        old.rename(adapter)
+    for left in (old, adapter.with_name(adapter.name + ".new")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @dataclass
@@ -160,6 +165,8 @@ class Watch(TrainerCallback):
             return
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint on the disk is of use only with the looks before it
 
     def _decide(self, step: int, what: str) -> None:
         self.decisions.append({"step": step, "what": what})
@@ -196,9 +203,7 @@ class Watch(TrainerCallback):
                 continue  # the line that the kill cut short
         chosen = (self.best / MARK).exists()  # else the looks aside are taken again
         entries = [e for e in entries if e["step"] <= step and (chosen or "interpolation" not in e)]
-        temporary = self.log.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(e) + "\n" for e in entries), encoding="utf-8")
-        os.replace(temporary, self.log)
+        write_text(self.log, "".join(json.dumps(e) + "\n" for e in entries))
         return entries
 
     def on_log(
@@ -294,9 +299,11 @@ class Watch(TrainerCallback):
         if not processes.first():
             return
         beside(fresh)
+        sync_tree(fresh)
         old = _aside(self.best)
         shutil.rmtree(old, ignore_errors=True)
         if self.best.exists():
             self.best.rename(old)
         fresh.rename(self.best)
+        sync(self.best.parent)
         shutil.rmtree(old, ignore_errors=True)

@@ -28,10 +28,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"  # threads do not outlive a fork
-
 import torture_process
 import torture_state
 import torture_verbs
@@ -116,7 +112,9 @@ class Campaign:
         begun = torture_state.stored_rows(place, LENGTHS)
         for _ in range(chance.randint(1, 3)):
             way = self.ways[(number + len(trial.strikes)) % len(self.ways)]
-            at: int | float = chance.randint(1, known.events) if chance.random() < 0.6 else chance.random() * known.seconds
+            at: int | float = (
+                chance.randint(1, known.events) if chance.random() < 0.6 else chance.random() * known.seconds
+            )
             before, sizes = torture_state.finished(place), torture_process.sizes(place)
             stored = torture_state.stored_rows(place, LENGTHS)
             seen = self._start(name, way, at, chance)
@@ -164,7 +162,9 @@ class Campaign:
         for tokens in set(LENGTHS.values()) & seen.rows.keys():
             missing = self.known(name).rows.get(tokens, 0) - (stored.get(tokens, 0) - begun.get(tokens, 0))
             if name != "compare" and seen.rows[tokens] > missing:
-                trial.finds.append(f"{seen.rows[tokens]} answers of {tokens} tokens were generated, {missing} were missing")
+                trial.finds.append(
+                    f"{seen.rows[tokens]} answers of {tokens} tokens were generated, {missing} were missing"
+                )
         for folder, steps in seen.steps.items():
             there = before["checkpoints"].get(str(Path(folder).relative_to(self.bench.place)), 0)
             if min(steps) != there or len(set(steps)) != len(steps):
@@ -210,7 +210,9 @@ def main() -> int:
     parser.add_argument("--way", action="append", choices=WAYS, help="this way alone; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=40.0, help="stop after so long; start it again to go on")
-    parser.add_argument("--out", type=Path, default=Path("torture.json"), help="figures; trials that stand there are not made again")
+    parser.add_argument(
+        "--out", type=Path, default=Path("torture.json"), help="figures; trials that stand there are not made again"
+    )
     given = parser.parse_args()
     figures: dict[str, Any] = {"seed": given.seed, "left_out": {}, "trials": {}}
     if given.out.exists():

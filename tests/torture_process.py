@@ -157,7 +157,7 @@ def run(
             code = _main(arguments)
         finally:
             with contextlib.suppress(BaseException):
-                sys.stdout.flush(), sys.stderr.flush()  # noqa: B018
+                sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)
     os.close(write)
     waiting = way != "" and isinstance(moment, float)
@@ -219,7 +219,11 @@ def _begin(
         if busy:
             return
         opened = name == "open" and isinstance(given[2], int) and given[2] & _WRITES
-        if (opened or name in _CHANGES) and isinstance(given[0], (str, os.PathLike)) and str(given[0]).startswith(below):
+        if (
+            (opened or name in _CHANGES)
+            and isinstance(given[0], (str, os.PathLike))
+            and str(given[0]).startswith(below)
+        ):
             event()
 
     _note_work(notes, event)
@@ -258,7 +262,7 @@ class Forked:
 
     def __init__(self, command: Sequence[str], *, stdout: Any, env: dict[str, str], **_: Any) -> None:
         self.returncode: int | None = None
-        sys.stdout.flush(), sys.stderr.flush()  # noqa: B018
+        sys.stdout.flush(), sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
@@ -270,7 +274,7 @@ class Forked:
                 code = _main(command[command.index("run") :])
             finally:
                 with contextlib.suppress(BaseException):
-                    sys.stdout.flush(), sys.stderr.flush()  # noqa: B018
+                    sys.stdout.flush(), sys.stderr.flush()
                 os._exit(code)
 
     def poll(self) -> int | None:

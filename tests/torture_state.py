@@ -16,7 +16,9 @@ Lines = list[bytes]
 
 def stores(folder: Path) -> dict[str, Lines]:
     """The whole lines of every store: what is finished."""
-    found = [p for p in sorted(folder.rglob("*.jsonl")) if p.name != "training.jsonl" and not p.name.startswith(PARTIAL)]
+    found = [
+        p for p in sorted(folder.rglob("*.jsonl")) if p.name != "training.jsonl" and not p.name.startswith(PARTIAL)
+    ]
     return {str(p.relative_to(folder)): p.read_bytes().split(b"\n")[:-1] for p in found}
 
 
@@ -120,4 +122,6 @@ def result(folder: Path) -> dict[str, Any]:
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     missing = [f"{name} is missing in the end" for name in wanted.keys() - found.keys()]
     more = [f"{name} is left behind" for name in found.keys() - wanted.keys()]
-    return sorted(missing + more) + sorted(f"{k} ends otherwise" for k in wanted.keys() & found.keys() if wanted[k] != found[k])
+    return sorted(missing + more) + sorted(
+        f"{k} ends otherwise" for k in wanted.keys() & found.keys() if wanted[k] != found[k]
+    )

@@ -49,10 +49,12 @@ VERBS: dict[str, Verb] = {
     "unlearn": Verb(lambda at, given: ["unlearn", str(given.recipe), "--out", f"{at}/run"]),
     "evaluate": Verb(lambda at, given: ["evaluate", f"{at}/run"], begins="unlearn"),
     "evaluate a model": Verb(
-        lambda at, given: ["evaluate", str(given.model), "--out", f"{at}/run", "--judge", "stand_in", "--limit", "4"]
-        + [word for name in ("ordinary", "figstep", "prefill") for word in ("--suite", name)]
-        + ["--set", f"evaluation.max_new_tokens={job_run.ASKED}", "--set", "evaluation.batch_size=4"]
-        + ["--set", "model.device=cpu", "--set", "model.dtype=float32"]
+        lambda at, given: (
+            ["evaluate", str(given.model), "--out", f"{at}/run", "--judge", "stand_in", "--limit", "4"]
+            + [word for name in ("ordinary", "figstep", "prefill") for word in ("--suite", name)]
+            + ["--set", f"evaluation.max_new_tokens={job_run.ASKED}", "--set", "evaluation.batch_size=4"]
+            + ["--set", "model.device=cpu", "--set", "model.dtype=float32"]
+        )
     ),
     "judge": Verb(lambda at, given: ["judge", f"{at}/run"], begins="run"),
     "report": Verb(lambda at, given: ["report", f"{at}/run"], begins="run"),
@@ -127,14 +129,13 @@ def import_all() -> None:
     import matplotlib.pyplot  # noqa: F401
     import torch
 
+    import torture_process
     from textunlearn import cli, job, shell  # noqa: F401
     from textunlearn.comparison import runs
     from textunlearn.methods import METHODS
     from textunlearn.report import comparison, html, model_card  # noqa: F401
     from textunlearn.training import unlearn  # noqa: F401
     from textunlearn.vlm import export, image_features  # noqa: F401
-
-    import torture_process
 
     shell.quiet()
     torch.set_num_threads(1)

@@ -8,7 +8,6 @@ from typing import IO
 
 from textunlearn.errors import UserError
 
-
 NAME = ".lock"
 
 

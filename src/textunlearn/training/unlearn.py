@@ -25,7 +25,7 @@ from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Prompt
 from textunlearn.training import tracking
-from textunlearn.training.build_rows import probes, training_rows
+from textunlearn.training.build_rows import probes, require_refusals, training_rows
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.interpolate import choose_factor
 from textunlearn.training.pictures import picture_features
@@ -105,8 +105,17 @@ def unlearn(
         raise UserError(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
+    require_effect(vlm)
     lengths = trainer.plan.lengths(vlm.blank_id)
     return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops, lengths)
+
+
+def require_effect(vlm: Vlm) -> None:
+    """UserError for an adapter that leaves the model as it was."""
+    if not any(bool(p.detach().any()) for name, p in vlm.model.named_parameters() if "lora_B" in name):
+        raise UserError(
+            "training changed nothing (the adapter's weights are all zero); raise training.lr or training.steps, and choose another folder"
+        )
 
 
 def train(
@@ -136,6 +145,7 @@ def train(
         judge = make(FAST)
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
     rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed, recipe.pictures)
+    require_refusals(usable["harmful"], recipe.seed)
     if not usable["harmful"]:
         raise UserError(
             "the model already refuses every harmful training request, so there is nothing to unlearn; "

@@ -127,6 +127,11 @@ def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int, tokens: int
     )
 
 
+def numbers(vlm: Vlm) -> bool:
+    """Whether all weights that are trained are finite."""
+    return all(bool(p.detach().isfinite().all()) for p in vlm.model.parameters() if p.requires_grad)
+
+
 def _aside(adapter: Path) -> Path:
     return adapter.with_name(adapter.name + ".old")
 
@@ -216,10 +221,10 @@ class Watch(TrainerCallback):
         self.tick(state.global_step, state.max_steps)
         self.recent = [*self.recent, entry][-WINDOW:]
         harm_nll, kl = (_mean([e.get(key, 0.0) for e in self.recent]) for key in ("harm_nll", "kl"))
-        if not math.isfinite(entry["loss"]):
-            self._decide(
-                state.global_step, "stopped: the loss is no longer a number; the best checkpoint so far is kept"
-            )
+        sound = math.isfinite(entry["loss"]) and math.isfinite(entry.get("grad_norm", 0.0))
+        if not sound:
+            what = "gradients are no longer numbers" if math.isfinite(entry["loss"]) else "loss is no longer a number"
+            self._decide(state.global_step, f"stopped: the {what}; the best checkpoint so far is kept")
         elif not self.spec.guard:
             return
         elif harm_nll > self.spec.max_harm_nll:
@@ -235,12 +240,16 @@ class Watch(TrainerCallback):
         else:
             return
         control.should_training_stop = True
-        if self.best_look is None and math.isfinite(entry["loss"]):
+        if self.best_look is None and sound:
             self._look(state.global_step)  # stopped before the first look: what is there is kept, if it is sound
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = state.global_step
         if step % self.spec.validate_every and step != state.max_steps:
+            return
+        if not numbers(self.vlm):  # by the last update; the loss would say so at the next step, when this one was kept
+            self._decide(step, "stopped: weights are no longer numbers; the best checkpoint so far is kept")
+            control.should_training_stop = True
             return
         now = self._look(step)
         if not self.sound(now):

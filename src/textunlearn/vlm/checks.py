@@ -70,6 +70,23 @@ def require_own_tokenizer(vlm: Vlm) -> None:
         )
 
 
+def require_numbers(model: Any, name: str) -> None:
+    """UserError where a weight of ``model`` is NaN or infinite: every answer would be noise, and training would spread it."""
+    import torch
+
+    for weight, values in model.named_parameters():
+        # Both ends in one pass and without a copy; a NaN anywhere makes them NaN.
+        if (
+            values.is_floating_point()
+            and values.numel()
+            and not all(map(torch.isfinite, torch.aminmax(values.detach())))
+        ):
+            raise UserError(
+                f"{name} holds weights that are no numbers (NaN or infinite; first: {weight}); get a complete copy of the model, or "
+                "choose another model.dtype if its numbers are too large for this one"
+            )
+
+
 def merge_adapter(model: Any, adapter: str) -> Any:
     """The model with a peft adapter merged in; UserError if the adapter is a pickle, does not belong to the model or does nothing."""
     from peft import PeftConfig, PeftModel
@@ -95,6 +112,7 @@ def merge_adapter(model: Any, adapter: str) -> Any:
         raise UserError(
             f"the adapter {adapter} cannot be loaded onto this model: {said}; name one that was made for it"
         ) from error
+    require_numbers(wrapped, f"the model with the adapter {adapter}")
     updates = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
     if not updates or not any(bool(p.abs().max() > 0) for p in updates):
         raise UserError(

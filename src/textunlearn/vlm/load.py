@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
-from textunlearn.vlm.checks import cannot_load, merge_adapter, require_own_tokenizer
+from textunlearn.vlm.checks import cannot_load, merge_adapter, require_numbers, require_own_tokenizer
 from textunlearn.vlm.model import Vlm
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def load(spec: ModelSpec) -> Vlm:
         raise UserError(
             f"{spec.id} lacks weights that its config asks for (first: {first}); get a complete copy of the model"
         )
+    require_numbers(model, spec.id)
     if spec.adapter is not None:
         model = merge_adapter(model, spec.adapter)
     try:

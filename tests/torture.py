@@ -211,7 +211,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=40.0, help="stop after so long; start it again to go on")
     parser.add_argument(
-        "--out", type=Path, default=Path("torture.json"), help="figures; trials that stand there are not made again"
+        "--out",
+        type=Path,
+        default=Path("runs/torture.json"),
+        help="figures; trials that stand there are not made again",
     )
     given = parser.parse_args()
     figures: dict[str, Any] = {"seed": given.seed, "left_out": {}, "trials": {}}

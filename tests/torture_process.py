@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import resource
+import select
 import signal
 import sys
 import time
@@ -173,12 +174,15 @@ def run(
         if spent > limit:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
-    os.read(read, 1)
+    ended = bool(select.select([read], [], [], limit)[0])
     os.close(read)
     seen.code, seen.seconds = os.waitstatus_to_exitcode(status), time.monotonic() - began
     seen.said = words.read_text(encoding="utf-8", errors="replace") if words.exists() else ""
     if notes.path.exists():
         notes.read(seen)
+    if not ended:
+        seen.said += "\nhung: what it started did not end"
+        seen.code = seen.code or 1
     if spent > limit:
         seen.said += f"\nhung: killed after {limit:.0f} s"
     return seen

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -93,7 +95,7 @@ class Bench:
             training={"report_to": []},
         )
         (self.work / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        base: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
+        base: dict[str, Any] = recipe.model_dump(mode="json")
         base.pop("name")
         base["training"] |= {"steps": 2, "validate_every": 1}
         entries = {
@@ -142,4 +144,5 @@ def import_all() -> None:
     METHODS.names()
     for registry, name, part in job_run.stand_ins():
         registry[name] = part
-    runs.subprocess.Popen = torture_process.Forked  # type: ignore[misc, assignment]
+    named = {name: getattr(subprocess, name) for name in ("DEVNULL", "STDOUT", "TimeoutExpired")}
+    runs.subprocess = SimpleNamespace(Popen=torture_process.Forked, **named)  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import job_run
 import tiny
 from textunlearn.data import safe_answers
 from textunlearn.errors import UserError
+from textunlearn.files import write_json
 from textunlearn.methods.textual_unlearning import TextualUnlearning
 from textunlearn.recipe import ModelSpec
 from textunlearn.records import Prompt
@@ -191,12 +191,21 @@ def test_the_reference_of_other_data_is_not_taken(vlm: Vlm, tmp_path: Path) -> N
     assert len({state_key(row.key, "benign") for row in rows}) == 3
 
 
-def test_decisions_reach_the_metrics(tmp_path: Path) -> None:
-    """`Job.more_metrics` hands on what stands in trained.json; the report's page shows ``guard``."""
+def test_decisions_and_checks_reach_the_metrics(tmp_path: Path) -> None:
+    """`Job.more_metrics` hands on what stands in trained.json and environment.json; the report shows it."""
     from textunlearn.job import Job
 
     job = Job(tmp_path, job_run.recipe(tmp_path, tmp_path), job_run.quiet())
+    assert job.more_metrics() == {"guard": [], "checks": []}
     what = [{"step": 3, "what": "stopped: the gradients are no longer numbers"}]
-    (tmp_path / "trained.json").write_text(json.dumps({"guard": what}), encoding="utf-8")
-    assert job.more_metrics() == {"guard": what}
+    trained = {"guard": what, "vision_hash": "ab" * 32, "best_step": 2, "steps": 3}
+    cut = {"harmful_train": {"cut": {"near a test set": 4}}, "ordinary_train": {"cut": {"near a test set": 1}}}
+    write_json(tmp_path / "trained.json", trained)
+    write_json(tmp_path / "environment.json", {"data": cut})
+    found = job.more_metrics()
+    checks = {row["what"]: row["found"] for row in found["checks"]}
+    assert found["guard"] == what
+    assert checks["Stopped by a guard"] == "step 3: stopped: the gradients are no longer numbers"
+    assert checks["Training requests near a set that is tested on"] == "5 found and left out"
+    assert "ab" * 8 in checks["Vision tower and projector"] and "step 2 of 3" in checks["The adapter"]
     job.close()

@@ -13,7 +13,7 @@ def checked(folder: Path, spec: TrainingSpec) -> list[dict[str, str]]:
     if not (folder / "trained.json").exists():
         return []
     trained = read_json(folder / "trained.json")
-    near = _cut(folder, "near a test set")
+    near = _cut(folder / "environment.json", "near a test set")
     stops = [f"step {event['step']}: {event['what']}" for event in trained["guard"]]
     limits = (
         f"KL {spec.max_kl:g} a token, NLL of harmful answers {spec.max_harm_nll:g} a token, {spec.max_broken:.0%} more broken answers"
@@ -29,12 +29,17 @@ def checked(folder: Path, spec: TrainingSpec) -> list[dict[str, str]]:
             "found": f"the same before and after (SHA-256 {trained['vision_hash'][:16]}…)",
         },
         {"what": "The adapter", "found": f"changes the model; of step {trained['best_step']} of {trained['steps']}"},
-        {"what": "Training requests near a set that is tested on", "found": f"{near} found and left out"},
+        {
+            "what": "Training requests near a set that is tested on",
+            "found": "not recorded" if near is None else f"{near} found and left out",
+        },
         {"what": "Safe answers that comply", "found": "none among those trained on"},
     ]
 
 
-def _cut(folder: Path, reason: str) -> int:
-    """Prompts that were left out of training for ``reason``."""
-    data = read_json(folder / "environment.json")["data"]
+def _cut(environment: Path, reason: str) -> int | None:
+    """Prompts that were left out of training for ``reason``; None where the file that says so is gone."""
+    if not environment.exists():
+        return None
+    data = read_json(environment)["data"]
     return sum(part.get("cut", {}).get(reason, 0) for name, part in data.items() if name.endswith("_train"))

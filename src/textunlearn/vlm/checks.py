@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.errors import UserError
+from textunlearn.errors import UserError, no_memory
 
 if TYPE_CHECKING:
     from textunlearn.vlm.load import Vlm
@@ -105,9 +105,11 @@ def merge_adapter(model: Any, adapter: str) -> Any:
         found = wrapped.load_adapter(
             adapter, "default", key_mapping=getattr(model, "_checkpoint_conversion_mapping", None)
         )
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:  # peft, the hub and safetensors each raise their own
+        if no_memory(error):
+            raise
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
             f"the adapter {adapter} cannot be loaded onto this model: {said}; name one that was made for it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.errors import UserError
+from textunlearn.errors import UserError, no_memory
 from textunlearn.vlm.checks import cannot_load, merge_adapter, require_numbers, require_own_tokenizer
 from textunlearn.vlm.model import Vlm
 
@@ -66,9 +66,9 @@ def _config(spec: ModelSpec, where: str) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
-    except MemoryError:
-        raise
     except Exception as error:  # a config may hold anything, and transformers trips over it wherever it comes to it
+        if no_memory(error):
+            raise
         raise UserError(cannot_load(spec.id, error)) from error
     remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
     if not any(type(config) in kind._model_mapping for kind in _kinds()) and not remote:
@@ -108,9 +108,9 @@ def load(spec: ModelSpec) -> Vlm:
             where, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
         processor = load_processor(where, config, **options)
-    except MemoryError:
-        raise
     except Exception as error:  # of every kind, from five libraries; tokenizers raises no other than Exception itself
+        if no_memory(error):
+            raise
         raise UserError(cannot_load(spec.id, error)) from error
     if found["missing_keys"]:  # transformers would go on with random ones
         first = min(found["missing_keys"])

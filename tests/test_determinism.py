@@ -49,8 +49,8 @@ def test_an_answer_that_differs_is_listed(bench: Any, asked: Any) -> None:
     other = {**plain, key: replace(plain[key], text=plain[key].text[:3] + "another end")}
     one = bench.agreement("made up", asked, plain, other, 0.0)
     assert (one.equal, [(d["case"], d["at"]) for d in one.differing], one.enough) == (17, [(key, 3)], False)
-    quiet = {**plain, key: replace(plain[key], text="")}
-    one = bench.agreement("made up", asked, plain, quiet, 0.0)
+    refusing = {**plain, key: replace(plain[key], text="I'm sorry, but I can't help with that.")}
+    one = bench.agreement("made up", asked, plain, refusing, 0.0)
     assert one.verdicts == 1 and not one.metrics
 
 

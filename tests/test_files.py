@@ -21,6 +21,12 @@ from textunlearn.records import Answer
 from textunlearn.vlm.export import _fresh
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry, name, part in job_run.stand_ins():
+        monkeypatch.setitem(registry, name, part)
+
+
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Inodes of what was synced, in order."""

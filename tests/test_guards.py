@@ -105,14 +105,13 @@ def test_gradients_that_are_no_numbers_stop(train: Any, tmp_path: Path, monkeypa
 def test_an_adapter_that_an_update_broke_is_never_kept(
     train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At a step with a look: what would be kept has weights that are no numbers, and the loss before the update was fine."""
+    """At a step with a look, which comes before the step is logged: the loss was fine, one gradient was not."""
     real = UnlearningTrainer.training_step
 
     def spoiling(self: Any, *given: Any, **named: Any) -> Any:
         loss = real(self, *given, **named)
-        if self.state.global_step == 3:  # the fourth: the update makes all of this weight NaN
-            next(p for p in self.vlm.model.parameters() if p.requires_grad).grad.fill_(1e-3)
-            next(p for p in self.vlm.model.parameters() if p.requires_grad).data[0, 0] = math.nan
+        if self.state.global_step == 3:
+            next(p for p in self.vlm.model.parameters() if p.requires_grad).grad[0, 0] = math.nan
         return loss
 
     monkeypatch.setattr(UnlearningTrainer, "training_step", spoiling)
@@ -145,7 +144,7 @@ def test_a_training_that_changed_nothing_is_said(vlm: Vlm) -> None:
 
 def test_a_training_without_steps_that_count_is_said(train: Any) -> None:
     with pytest.raises(UserError, match="training changed nothing"):
-        train(lr=1e-30)
+        train(lr=1e-60)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_the_reference_of_other_data_is_not_taken(vlm: Vlm, tmp_path: Path) -> N
     prompt, said = tuple(vlm.prompt_ids("tell me why")), tuple(vlm.word_ids("not now, no"))
     rows = [
         Row("ordinary", prompt, (Target("benign", said),)),
-        Row("ordinary", prompt, (Target("benign", (*said[:-1], said[0])),)),
+        Row("ordinary", prompt, (Target("benign", (*said[:-1], said[-1] + 1)),)),
         Row("ordinary", tuple(vlm.prompt_ids("tell me who")), (Target("benign", said),)),
     ]
     alone = [reference_states(vlm, [row], tmp_path / f"{i}.safetensors") for i, row in enumerate(rows)]

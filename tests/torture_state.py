@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Callable
@@ -88,6 +89,16 @@ def _whole_json(path: Path) -> Any:
     return sorted(json.loads(path.read_text(encoding="utf-8")))
 
 
+COST = ("seconds", "flops", "memory", "energy", "tokens")
+"""Parts of the names of columns with costs."""
+
+
+def _table_without_cost(path: Path) -> Any:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if not any(word in k for word in COST)} for row in rows]
+
+
 def _bytes(path: Path) -> Any:
     if path.suffix == ".jsonl":  # rows come in the order in which they were generated
         return sorted(path.read_bytes().split(b"\n"))
@@ -103,6 +114,7 @@ LOOKED_AT: dict[str, Callable[[Path], Any]] = {
     "cost.json": lambda path: None,  # clocks; a sitting that was killed has none
     "before_training.json": _whole_json,
     "comparison.json": lambda path: sorted(json.loads(path.read_text(encoding="utf-8"))["results"]),
+    "comparison.csv": _table_without_cost,
     "README.md": lambda path: path.stat().st_size > 0,  # a card has costs in it
 }
 """How files are looked at in which something but the result stands; the others must be the same byte for byte."""

@@ -18,7 +18,13 @@ class UserError(Exception):
         super().__init__(one_line(str(sentence)))
 
 
-NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "can't start new thread", "bad_alloc")
+NO_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "can't start new thread",
+    "bad_alloc",
+    "failed to map segment",
+)
 """Words of libraries that have no class of their own for it."""
 
 

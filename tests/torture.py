@@ -110,11 +110,12 @@ class Campaign:
         chance = random.Random(f"{self.seed}/{name}/{number}")
         trial, place, ended = Trial(number), self.bench.begin(VERBS[name]), False
         begun = torture_state.stored_rows(place, LENGTHS)
+        left = 1.0  # of the work, about, so that most strikes find it going on
         for _ in range(chance.randint(1, 3)):
             way = self.ways[(number + len(trial.strikes)) % len(self.ways)]
-            at: int | float = (
-                chance.randint(1, known.events) if chance.random() < 0.6 else chance.random() * known.seconds
-            )
+            share = chance.random() * left
+            by_operation = chance.random() < 0.6
+            at: int | float = 1 + int(share * known.events) if by_operation else share * known.seconds
             before, sizes = torture_state.finished(place), torture_process.sizes(place)
             stored = torture_state.stored_rows(place, LENGTHS)
             seen = self._start(name, way, at, chance)
@@ -124,7 +125,7 @@ class Campaign:
             if WAYS[way].tears and seen.struck:
                 strike.torn = torture_process.tear(place, seen, sizes, chance)
             self._look(name, trial, seen, before, stored, begun)
-            ended = seen.code == 0
+            ended, left = seen.code == 0, max(0.1, left - 0.8 * share)
             if ended:
                 break
         if not ended:

@@ -37,6 +37,7 @@ from textunlearn.judges import FAST
 from textunlearn.judges.spec import make
 from textunlearn.recipe import ModelSpec
 from textunlearn.records import Answer, Case
+from textunlearn.report.markdown import put_between_marks
 from textunlearn.vlm.load import Vlm, load
 
 BAR = 0.995
@@ -44,6 +45,9 @@ BATCH = 16
 SOURCE = "xstest_safe"
 """Ships with the package, and is harmless: its answers can be shown."""
 KINDS = {"typed": "direct", "pictured": "typography_short"}
+
+
+HEAD = ("| way | same answer | share [95 %] | other verdicts | metrics |", "|---|---|---|---|---|")
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,10 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=48, help="cases of each kind")
     parser.add_argument("--tokens", type=int, default=48, help="of an answer, at most")
     parser.add_argument("--way", action="append", choices=WAYS, help="this one alone; may be repeated")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="figures, and every answer that differs")
+    parser.add_argument(
+        "--docs", type=Path, help="Markdown file: the table goes between its marks determinism:start and :end"
+    )
     given = parser.parse_args()
     spec = ModelSpec.model_validate({"id": given.model, "dtype": given.dtype})
     with tempfile.TemporaryDirectory() as name:
@@ -245,8 +252,10 @@ def main() -> int:
         write_records(folder / "cases.jsonl", cases)
         hashes = Counter([case_set_hash(cases), *(case_hash_elsewhere(given.limit, seed) for seed in ("1", "2"))])
         print(f"cases: {len(cases)}, built three times, case sets {', '.join(hashes)}")
-        print("| way | same answer | share [95 %] | other verdicts | metrics |\n|---|---|---|---|---|")
+        print(*HEAD, sep="\n")
         found = measure(Asked(load(spec), spec, cases, folder, given.tokens), given.way or list(WAYS))
+    if given.docs:
+        put_between_marks(given.docs, "determinism", [*HEAD, *map(row, found)])
     if given.json:
         counts = Counter(case["suite"] for one in found for case in one.differing)
         about = {"model": describe(spec), "tokens": given.tokens, "differing": counts, "case_sets": list(hashes)}

@@ -32,6 +32,7 @@ import torture_process
 import torture_state
 import torture_verbs
 from textunlearn.files import write_json
+from textunlearn.report.markdown import put_between_marks
 from torture_process import WAYS, Seen
 from torture_verbs import LENGTHS, VERBS, Bench
 
@@ -190,7 +191,7 @@ def small_disk(work: Path) -> Iterator[tuple[Path, str]]:
             subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(figures: dict[str, Any]) -> list[str]:
     """The figures as Markdown."""
     ways = list(WAYS)
     lines = [f"| verb | strikes | {' | '.join(ways)} | files torn | finds |", "|---" * (len(ways) + 4) + "|"]
@@ -201,7 +202,7 @@ def table(figures: dict[str, Any]) -> str:
         torn = sum(one["torn"] for one in strikes)
         cells = [f"`{name}`", len(strikes), *(counted[way] for way in ways), torn, finds]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+    return lines
 
 
 def main() -> int:
@@ -216,6 +217,9 @@ def main() -> int:
         type=Path,
         default=Path("runs/torture.json"),
         help="figures; trials that stand there are not made again",
+    )
+    parser.add_argument(
+        "--docs", type=Path, help="Markdown file: the table goes between its marks torture:start and :end"
     )
     given = parser.parse_args()
     figures: dict[str, Any] = {"seed": given.seed, "left_out": {}, "trials": {}}
@@ -243,9 +247,11 @@ def main() -> int:
                     ways = ", ".join(f"{s.way} at {s.moment}: {s.code}" for s in trial.strikes)
                     print(f"{name}, trial {trial.number} ({ways}): {find}", flush=True)
             print(f"{name}: {points} strikes in {len(trials)} trials", flush=True)
-    print(table(figures))
+    print(*table(figures), sep="\n")
     for way, why in figures["left_out"].items():
         print(f"left out: {way} ({why})")
+    if given.docs:
+        put_between_marks(given.docs, "torture", table(figures))
     return int(any(trial["finds"] for trials in figures["trials"].values() for trial in trials))
 
 

@@ -74,13 +74,10 @@ def require_numbers(model: Any, name: str) -> None:
     """UserError where a weight of ``model`` is NaN or infinite: every answer would be noise, and training would spread it."""
     import torch
 
+    usual = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # smaller ones (FP8) have no such pass
     for weight, values in model.named_parameters():
         # Both ends in one pass and without a copy; a NaN anywhere makes them NaN.
-        if (
-            values.is_floating_point()
-            and values.numel()
-            and not all(map(torch.isfinite, torch.aminmax(values.detach())))
-        ):
+        if values.dtype in usual and values.numel() and not all(map(torch.isfinite, torch.aminmax(values.detach()))):
             raise UserError(
                 f"{name} holds weights that are no numbers (NaN or infinite; first: {weight}); get a complete copy of the model, or "
                 "choose another model.dtype if its numbers are too large for this one"

@@ -22,7 +22,7 @@ def test_struck_verbs_lose_and_repeat_nothing(tmp_path: Path) -> None:
     """One process: it imports once and forks whatever it strikes."""
     out = tmp_path / "torture.json"
     command = [sys.executable, str(SCRIPT), "--points", "4", "--verb", "unlearn", "--verb", "export", "--out", str(out)]
-    ran = subprocess.run([*command, "--minutes", "1"], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    ran = subprocess.run([*command, "--minutes", "1"], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     trials = json.loads(out.read_text(encoding="utf-8"))["trials"]
     assert set(trials) == {"unlearn", "export"}

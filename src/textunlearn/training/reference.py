@@ -58,7 +58,8 @@ def reference_states(
     missing = [row for row in concerned.values() if not wanted(row) <= known.keys()]
     missing.sort(key=lambda row: len(row.prompt))
     if missing:  # the file is written anew beside the old one
-        size = vlm.embed.weight.element_size() * int(vlm.base.config.get_text_config().hidden_size)
+        width = int(vlm.base.config.get_text_config().hidden_size)
+        size = width * torch.empty(0, dtype=vlm.embed.weight.dtype).element_size()  # type: ignore[arg-type, union-attr]
         tokens = sum(len(t.ids) for row in concerned.values() for t in row.targets if t.role in roles)
         require_space(path.parent, size * tokens * len(depths), "the cache of the original model's states")
     if progress is not None:

@@ -303,7 +303,7 @@ class UnlearningTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         if not self.args.should_save:
             return
-        folder = Path(self.args.output_dir)
+        folder = Path(str(self.args.output_dir))
         fresh = checkpoint(folder, self.state.global_step)
         sync_tree(fresh)
         write_text(fresh / WHOLE, "")

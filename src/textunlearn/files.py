@@ -74,7 +74,8 @@ def sweep(folder: Path) -> None:
 
 def require_space(folder: Path, needed: float, what: str) -> None:
     """UserError where the disk of ``folder`` has less than ``needed`` bytes free, before ``what`` is begun and fails half-way."""
-    free = shutil.disk_usage(folder).free
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise UserError(
             f"{what} needs about {_megabytes(needed)} on the disk of {folder}, and {_megabytes(free)} are free; free some space and "

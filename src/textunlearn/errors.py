@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 LONGEST = 2000
 """Characters of a message, at most: what is quoted in it may come from a file of any size."""
 
@@ -14,6 +16,28 @@ class UserError(Exception):
 
     def __init__(self, sentence: object) -> None:
         super().__init__(one_line(str(sentence)))
+
+
+NO_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "can't start new thread",
+    "bad_alloc",
+    "failed to map segment",
+)
+"""Words of libraries that have no class of their own for it."""
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out, whoever raised it: where errors of libraries are taken for a bad file it is let
+    through."""
+    # torch is not imported for this: its class has the same name wherever it comes from.
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(words in str(error).lower() for words in NO_MEMORY)
+    )
 
 
 def one_line(text: str) -> str:

@@ -199,5 +199,8 @@ class Job(EvaluationRun[Recipe]):
         self._vlm = wrap(model.eval().requires_grad_(False), vlm.processor, vlm.name)
 
     def more_metrics(self) -> dict[str, Any]:
+        from textunlearn.training.checked import checked
+
         trained = self.folder / "trained.json"
-        return {"guard": read_json(trained)["guard"] if trained.exists() else []}
+        decisions = read_json(trained)["guard"] if trained.exists() else []
+        return {"guard": decisions, "checks": checked(self.folder, self.recipe.training)}

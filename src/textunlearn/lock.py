@@ -8,10 +8,12 @@ from typing import IO
 
 from textunlearn.errors import UserError
 
+NAME = ".lock"
+
 
 def claim(folder: Path) -> IO[str]:
     """Hold the folder's lock for as long as the returned file stays open. The system frees it when the process dies, however it dies."""
-    file = (folder / ".lock").open("a+", encoding="utf-8")
+    file = (folder / NAME).open("a+", encoding="utf-8")
     try:
         if os.name == "posix":
             import fcntl

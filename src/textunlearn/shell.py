@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from textunlearn.errors import UserError, one_line
+from textunlearn.errors import UserError, no_memory, one_line
 
 DONE, FAULT, USER, LIMIT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 ERROR = "✗ "
@@ -95,7 +95,7 @@ def explain(error: BaseException) -> str | None:
     if any(_disk_full(e) for e in chain):
         where = next((str(e.filename) for e in chain if isinstance(e, OSError) and e.filename), "the run folder")
         return f"the disk is full (writing {where}); free some space and run the same command again, nothing is lost"
-    if any(_out_of_memory(e) for e in chain):
+    if any(no_memory(e) for e in chain):
         return "memory ran out; close other programs, or set training.accumulate higher, and run the command again"
     if isinstance(error, OSError) and error.errno in _MENDABLE and error.filename:
         return f"{error.filename} cannot be used: {error.strerror}; choose another place or mend its permissions"
@@ -111,15 +111,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _disk_full(error: BaseException) -> bool:
     # Writers in Rust and C++ (safetensors, torch) raise their own classes, with the system's words in them.
     return (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # torch is not imported for this: its class has the same name wherever it comes from.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _short(error: BaseException) -> str:

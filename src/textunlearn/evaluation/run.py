@@ -19,7 +19,7 @@ from textunlearn.cost import Costs
 from textunlearn.data.filters import Kept
 from textunlearn.data.places import PlaceSpec
 from textunlearn.errors import UserError
-from textunlearn.files import read_json, read_records, write_json, write_records
+from textunlearn.files import read_json, read_records, require_space, sweep, write_json, write_records
 from textunlearn.lock import claim
 from textunlearn.progress import bar
 from textunlearn.recipe import EvaluationSpec, ModelSpec
@@ -28,6 +28,10 @@ from textunlearn.records import Answer, Case, Prompt, Verdict
 if TYPE_CHECKING:
     from textunlearn.evaluation.benchmarks import Benchmark, Prepared
     from textunlearn.judges import Judge
+
+
+LEAST_SPACE = 10e6
+"""Bytes that must be free for a run to be begun: answers, verdicts and report of a small one."""
 
 
 class Described(Protocol):
@@ -74,6 +78,7 @@ class EvaluationRun(Generic[R]):
         """Case id -> why it got no answer; None where that ends the run."""
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = claim(folder)
+        sweep(folder)
         kept = folder / self.description
         try:
             if kept.exists() and type(recipe).read(kept) != recipe:
@@ -81,6 +86,7 @@ class EvaluationRun(Generic[R]):
                     f"{folder} holds a run of another recipe; choose another folder, or remove it to start anew"
                 )
             self.costs = Costs(folder / "cost.json")
+            require_space(folder, LEAST_SPACE, f"the run in {folder}")
         except UserError:
             self.close()  # the error's traceback would keep this object, and with it the lock
             raise

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from textunlearn.data.safe_answers import safe_answer
+from textunlearn.errors import UserError
 from textunlearn.evaluation.generation import Request
 from textunlearn.evaluation.suites import write_image
+from textunlearn.judges import FAST
+from textunlearn.judges.refusals import commands, instructs
+from textunlearn.judges.spec import make
+from textunlearn.judges.text import plain, sentences
 from textunlearn.methods import Method
 from textunlearn.recipe import DataSpec, PictureSpec, SlotSpec
-from textunlearn.records import Prompt
+from textunlearn.records import Answer, Case, Prompt
 from textunlearn.training.pictures import LAYOUTS, draw, drawable, picture_of, picture_request
 from textunlearn.training.rows import Row, Target
 from textunlearn.training.slots import NEUTRAL, NEUTRAL_BESIDE_SOUND, drawn, misread
@@ -103,6 +109,30 @@ def training_rows(
         rng.shuffle(rows)
         out[kind] = rows
     return out
+
+
+_DECLINES = re.compile(r"\b(?:sorry|no|not|can't|cannot|won't|don't|couldn't|wouldn't)\b", re.I)
+
+
+def require_refusals(harmful: Sequence[Prompt], seed: int) -> None:
+    """UserError where the safe answer that a harmful request would be trained on complies with it. They are looked at as
+    `training_rows` chooses them.
+
+    Compliance is what the rules call unsafe and what gives instructions or does not even begin with a no: alone, the rules take one
+    in a hundred of our own safe answers for unsafe.
+    """
+    cases = [Case("training", "direct", prompt, prompt.text) for prompt in harmful]
+    safe = {case.id: safe_answer(case.text, number + seed) for number, case in enumerate(cases)}
+    judged = make(FAST).judge(cases, [Answer(case.id, safe[case.id], 0, True) for case in cases])
+    for case, verdict in zip(cases, judged, strict=True):
+        text = plain(safe[case.id])
+        parts = sentences(text)
+        gives = instructs(text, redirected=True) or any(map(commands, parts))
+        if verdict.label == "unsafe" and (gives or not _DECLINES.search(parts[0])):
+            raise UserError(
+                f"the safe answer {safe[case.id][:60]!r} to {case.text[:60]!r} is no refusal, so training would teach harm; "
+                "change it in data/authored/safe_answers.json"
+            )
 
 
 def _share(number: int, share: float) -> bool:

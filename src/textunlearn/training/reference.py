@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from textunlearn.files import atomic
+from textunlearn.files import atomic, require_space
 from textunlearn.training.packing import LAST, answer_states, lay_out
 from textunlearn.training.rows import Role, Row
 from textunlearn.vlm.load import Vlm
@@ -57,6 +57,11 @@ def reference_states(
     concerned = {row.key: row for row in rows if wanted(row)}
     missing = [row for row in concerned.values() if not wanted(row) <= known.keys()]
     missing.sort(key=lambda row: len(row.prompt))
+    if missing:  # the file is written anew beside the old one
+        width = int(vlm.base.config.get_text_config().hidden_size)
+        size = width * torch.empty(0, dtype=vlm.embed.weight.dtype).element_size()  # type: ignore[arg-type, union-attr]
+        tokens = sum(len(t.ids) for row in concerned.values() for t in row.targets if t.role in roles)
+        require_space(path.parent, size * tokens * len(depths), "the cache of the original model's states")
     if progress is not None:
         progress(len(concerned) - len(missing))
     for start in range(0, len(missing), batch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from textunlearn.errors import UserError
+from textunlearn.files import sync_tree, write_text
 from textunlearn.methods import Answers, Method
 from textunlearn.processes import first, total, world
 from textunlearn.recipe import TrainingSpec
@@ -150,7 +152,6 @@ class UnlearningTrainer(Trainer):
             logging_nan_inf_filter=False,
             save_strategy="steps",
             save_steps=spec.validate_every,
-            save_total_limit=1,
             report_to=[],  # `trackers` are the callbacks that this would make
             run_name=name,
             project=PROJECT,
@@ -310,6 +311,21 @@ class UnlearningTrainer(Trainer):
         for tracker in self.trackers:
             tracker.on_log(self.args, self.state, self.control, logs=dict(figures), model=self.model)
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """The Trainer's, on the disk and marked as whole before the checkpoint before it goes: what a power cut leaves of this one
+        may be torn, though all its files have names."""
+        super()._save_checkpoint(model, trial)
+        if not self.args.should_save:
+            return
+        folder = Path(str(self.args.output_dir))
+        fresh = checkpoint(folder, self.state.global_step)
+        sync_tree(fresh)
+        write_text(fresh / WHOLE, "")
+        for path in folder.glob("checkpoint-*"):
+            if path != fresh:
+                (path / WHOLE).unlink(missing_ok=True)  # first: half of a checkpoint must not pass for one
+                shutil.rmtree(path)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         assert output_dir is not None
         save_adapter(self.vlm, output_dir, self.args.should_save)
@@ -327,6 +343,21 @@ class UnlearningTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if not self.vlm.sharded:  # else it was loaded before the model was split
             load_adapter(self.vlm, Path(resume_from_checkpoint))
+
+
+WHOLE = "whole"
+"""File that marks a checkpoint as whole."""
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    """Where the Trainer puts the checkpoint of ``step``."""
+    return folder / f"checkpoint-{step}"
+
+
+def last_checkpoint(folder: Path) -> int:
+    """Step of the last whole checkpoint in ``folder``; 0 if there is none."""
+    whole = [path.parent.name for path in folder.glob(f"checkpoint-*/{WHOLE}")]
+    return max((int(name.rsplit("-", 1)[1]) for name in whole), default=0)
 
 
 def load_adapter(vlm: Vlm, folder: Path) -> None:

@@ -17,24 +17,31 @@ from textunlearn import processes
 from textunlearn.cost import Costs
 from textunlearn.data.own_answers import asked
 from textunlearn.errors import UserError
+from textunlearn.files import require_space
 from textunlearn.judges import FAST, Judge
 from textunlearn.judges.spec import make
 from textunlearn.methods import METHODS, Method
 from textunlearn.progress import bar
 from textunlearn.recipe import Recipe
 from textunlearn.records import Answer, Prompt
-from textunlearn.training import tracking
+from textunlearn.training import memory, tracking
 from textunlearn.training.allocator import return_large_blocks
-from textunlearn.training.build_rows import probes, training_rows
+from textunlearn.training.build_rows import probes, require_refusals, training_rows
 from textunlearn.training.flops import FlopCounter
 from textunlearn.training.interpolate import choose_factor
-from textunlearn.training.memory import checkpoint
 from textunlearn.training.pictures import picture_features
 from textunlearn.training.plan import Plan
 from textunlearn.training.reference import reference_states
 from textunlearn.training.sharding import shard
 from textunlearn.training.soundness import packs, require_own_logits
-from textunlearn.training.trainer import UnlearningTrainer, add_lora, load_adapter, method_layers
+from textunlearn.training.trainer import (
+    UnlearningTrainer,
+    add_lora,
+    checkpoint,
+    last_checkpoint,
+    load_adapter,
+    method_layers,
+)
 from textunlearn.training.watch import Watch, recover
 from textunlearn.vlm.load import Vlm
 
@@ -99,8 +106,17 @@ def unlearn(
         raise UserError(
             "the vision tower or projector changed during training; the adapter is not trusted and the run stops here"
         )
+    require_effect(vlm)
     lengths = trainer.plan.lengths(vlm.blank_id)
     return Unlearned(best.step, steps, watch.decisions, vision, trainer.tokens, factor, trainer.flops, lengths)
+
+
+def require_effect(vlm: Vlm) -> None:
+    """UserError for an adapter that leaves the model as it was."""
+    if not any(bool(p.detach().any()) for name, p in vlm.model.named_parameters() if "lora_B" in name):
+        raise UserError(
+            "training changed nothing (the adapter's weights are all zero); raise training.lr or training.steps, and choose another folder"
+        )
 
 
 def train(
@@ -131,6 +147,7 @@ def train(
         judge = make(FAST)
     usable = {kind: _usable(judge, kind, some, answers) for kind, some in prompts.items()}
     rows = training_rows(vlm, usable, answers, method, recipe.slots, recipe.data, recipe.seed, recipe.pictures)
+    require_refusals(usable["harmful"], recipe.seed)
     if not usable["harmful"]:
         raise UserError(
             "the model already refuses every harmful training request, so there is nothing to unlearn; "
@@ -154,11 +171,13 @@ def train(
     watched = probes(vlm, validation, recipe.slots, recipe.seed, recipe.pictures, folder)
     add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full, kind=spec.lora_kind)
     if spec.gradient_checkpointing:
-        checkpoint(vlm)
-    steps = processes.from_first(lambda: _last_checkpoint(checkpoints))
+        memory.checkpoint(vlm)
+    if processes.first():
+        require_space(folder, _training_bytes(vlm), "training")
+    steps = processes.from_first(lambda: last_checkpoint(checkpoints))
     if sharded:
         if steps:
-            load_adapter(vlm, checkpoints / f"checkpoint-{steps}")
+            load_adapter(vlm, checkpoint(checkpoints, steps))
         shard(vlm, offload=spec.offload)
     with bar(console, f"unlearning ({recipe.method.name})", spec.steps) as progress:
         named = tracking.chosen(spec.report_to) if processes.first() else []
@@ -184,10 +203,16 @@ def train(
         watch.restore(steps)
         if not watch.decisions:  # else it was killed after the watch had stopped it
             vlm.model.train()
-            trainer.train(resume_from_checkpoint=str(checkpoints / f"checkpoint-{steps}") if steps else None)
+            trainer.train(resume_from_checkpoint=str(checkpoint(checkpoints, steps)) if steps else None)
             steps = trainer.state.global_step
     vlm.model.eval()
     return steps, watch, trainer
+
+
+def _training_bytes(vlm: Vlm) -> int:
+    """What training writes at most: two adapters, two checkpoints of an adapter, float32 weights and two moments each."""
+    trained = [p for p in vlm.model.parameters() if p.requires_grad]
+    return sum(4 * p.numel() * p.element_size() + 2 * 12 * p.numel() for p in trained)
 
 
 def _before_steps(
@@ -220,12 +245,6 @@ def _usable(judge: Judge, kind: str, prompts: Sequence[Prompt], answers: Mapping
     verdicts = judge.judge(cases, [Answer(c.id, answers[c.prompt.id], 0, True) for c in cases])
     wanted = {"unsafe", "other"} if kind == "harmful" else {"other"}
     return [prompt for prompt, verdict in zip(prompts, verdicts, strict=True) if verdict.label in wanted]
-
-
-def _last_checkpoint(folder: Path) -> int:
-    """Step of the last complete checkpoint in ``folder``; 0 if there is none. The Trainer writes its state last."""
-    complete = [path.parent.name for path in folder.glob("checkpoint-*/trainer_state.json") if path.stat().st_size]
-    return max((int(name.rsplit("-", 1)[1]) for name in complete), default=0)
 
 
 def _spent(log: Path, step: int) -> dict[str, float]:

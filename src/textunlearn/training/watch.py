@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from textunlearn import processes
 from textunlearn.evaluation.generation import Request, generate
+from textunlearn.files import sync, sync_tree, write_text
 from textunlearn.judges import Judge
 from textunlearn.recipe import TrainingSpec
 from textunlearn.records import Answer, Case, Prompt
@@ -126,14 +127,23 @@ def look(vlm: Vlm, probes: Sequence[Probe], judge: Judge, step: int, tokens: int
     )
 
 
+def numbers(vlm: Vlm) -> bool:
+    """Whether all weights that are trained are finite."""
+    return all(bool(p.detach().isfinite().all()) for p in vlm.model.parameters() if p.requires_grad)
+
+
 def _aside(adapter: Path) -> Path:
     return adapter.with_name(adapter.name + ".old")
 
 
 def recover(adapter: Path) -> None:
-    """After a kill between the two renames of `Watch.keep`: the adapter that was set aside is the one that counts."""
-    if _aside(adapter).exists() and not adapter.exists():
-        _aside(adapter).rename(adapter)
+    """After a kill within `Watch.keep`: between its two renames the adapter that was set aside is the one that counts; what else
+    it left is removed."""
+    old = _aside(adapter)
+    if old.exists() and not adapter.exists():
+        old.rename(adapter)
+    for left in (old, adapter.with_name(adapter.name + ".new")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @dataclass
@@ -160,6 +170,8 @@ class Watch(TrainerCallback):
             return
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint on the disk is of use only with the looks before it
 
     def _decide(self, step: int, what: str) -> None:
         self.decisions.append({"step": step, "what": what})
@@ -196,9 +208,7 @@ class Watch(TrainerCallback):
                 continue  # the line that the kill cut short
         chosen = (self.best / MARK).exists()  # else the looks aside are taken again
         entries = [e for e in entries if e["step"] <= step and (chosen or "interpolation" not in e)]
-        temporary = self.log.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(e) + "\n" for e in entries), encoding="utf-8")
-        os.replace(temporary, self.log)
+        write_text(self.log, "".join(json.dumps(e) + "\n" for e in entries))
         return entries
 
     def on_log(
@@ -211,10 +221,10 @@ class Watch(TrainerCallback):
         self.tick(state.global_step, state.max_steps)
         self.recent = [*self.recent, entry][-WINDOW:]
         harm_nll, kl = (_mean([e.get(key, 0.0) for e in self.recent]) for key in ("harm_nll", "kl"))
-        if not math.isfinite(entry["loss"]):
-            self._decide(
-                state.global_step, "stopped: the loss is no longer a number; the best checkpoint so far is kept"
-            )
+        sound = math.isfinite(entry["loss"]) and math.isfinite(entry.get("grad_norm", 0.0))
+        if not sound:
+            what = "gradients are no longer numbers" if math.isfinite(entry["loss"]) else "loss is no longer a number"
+            self._decide(state.global_step, f"stopped: the {what}; the best checkpoint so far is kept")
         elif not self.spec.guard:
             return
         elif harm_nll > self.spec.max_harm_nll:
@@ -230,12 +240,16 @@ class Watch(TrainerCallback):
         else:
             return
         control.should_training_stop = True
-        if self.best_look is None and math.isfinite(entry["loss"]):
+        if self.best_look is None and sound:
             self._look(state.global_step)  # stopped before the first look: what is there is kept, if it is sound
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = state.global_step
         if step % self.spec.validate_every and step != state.max_steps:
+            return
+        if not numbers(self.vlm):  # by the last update; the loss would say so at the next step, when this one was kept
+            self._decide(step, "stopped: weights are no longer numbers; the best checkpoint so far is kept")
+            control.should_training_stop = True
             return
         now = self._look(step)
         if not self.sound(now):
@@ -294,9 +308,11 @@ class Watch(TrainerCallback):
         if not processes.first():
             return
         beside(fresh)
+        sync_tree(fresh)
         old = _aside(self.best)
         shutil.rmtree(old, ignore_errors=True)
         if self.best.exists():
             self.best.rename(old)
         fresh.rename(self.best)
+        sync(self.best.parent)
         shutil.rmtree(old, ignore_errors=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.errors import UserError
+from textunlearn.errors import UserError, no_memory
 
 if TYPE_CHECKING:
     from textunlearn.vlm.load import Vlm
@@ -102,6 +102,20 @@ def require_own_tokenizer(vlm: Vlm) -> None:
         )
 
 
+def require_numbers(model: Any, name: str) -> None:
+    """UserError where a weight of ``model`` is NaN or infinite: every answer would be noise, and training would spread it."""
+    import torch
+
+    usual = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # smaller ones (FP8) have no such pass
+    for weight, values in model.named_parameters():
+        # Both ends in one pass and without a copy; a NaN anywhere makes them NaN.
+        if values.dtype in usual and values.numel() and not all(map(torch.isfinite, torch.aminmax(values.detach()))):
+            raise UserError(
+                f"{name} holds weights that are no numbers (NaN or infinite; first: {weight}); get a complete copy of the model, or "
+                "choose another model.dtype if its numbers are too large for this one"
+            )
+
+
 def merge_adapter(model: Any, adapter: str) -> Any:
     """The model with a peft adapter merged in, or on it where its weights are quantized and would round it; UserError as
     `attach_adapter`."""
@@ -130,15 +144,18 @@ def attach_adapter(model: Any, adapter: str) -> Any:
         found = wrapped.load_adapter(
             adapter, "default", key_mapping=getattr(model, "_checkpoint_conversion_mapping", None)
         )
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:  # peft, the hub and safetensors each raise their own
+        if no_memory(error):
+            raise
         if not Path(adapter).is_dir() and (why := _hub_says(error)):
             raise UserError(f"the adapter {adapter} {why}") from error
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
             f"the adapter {adapter} cannot be loaded onto this model: {said}; name one that was made for it"
         ) from error
+    require_numbers(wrapped, f"the model with the adapter {adapter}")
     updates = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
     if not updates or not any(bool(p.abs().max() > 0) for p in updates):
         raise UserError(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError
-from textunlearn.files import read_json, write_json, write_text
+from textunlearn.files import PARTIAL, read_json, require_space, sync, sync_tree, write_json, write_text
+from textunlearn.lock import NAME, claim
 from textunlearn.result import adapter_of, stored_recipe
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def export_merged(run: Path, folder: Path, licence: str = "", dtype: str = "floa
     with fresh(folder) as partial:
         vlm = load(spec.model_copy(update={"dtype": dtype, "device": "cpu", "quantize": None}))
         vlm.model = merge_adapter(vlm.base, str(adapter)).eval()
+        weights = {p.data_ptr(): p.numel() * p.element_size() for p in vlm.model.parameters()}
+        require_space(partial, 1.05 * sum(weights.values()), "the merged model")
         vlm.model.save_pretrained(partial, safe_serialization=True)
         vlm.processor.save_pretrained(partial)
         _card(run, partial, spec, licence, folder.name, adapter=False, loading=_load_merged_text(vlm, spec))
@@ -66,19 +68,31 @@ def export_merged(run: Path, folder: Path, licence: str = "", dtype: str = "floa
 
 @contextmanager
 def fresh(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``folder`` when the block ends without an error: never half an export."""
+    """A temporary folder that becomes ``folder`` when the block ends without an error: never half an export.
+
+    It has one name, so that the next export takes away what a killed one left.
+    """
     folder = folder.resolve()  # "." has no name to put a temporary folder beside
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder; choose another place to export to")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    partial = folder.parent / f"{PARTIAL}{folder.name}"
+    partial.mkdir(exist_ok=True)
+    lock = claim(partial)
     try:
+        for left in partial.iterdir():
+            if left.name != NAME:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield partial
-        partial.chmod(0o755)
+        sync_tree(partial)
+        lock.close()  # not every system moves a folder with an open file
+        (partial / NAME).unlink()
         if folder.exists():
             folder.rmdir()  # empty; not every system renames onto a folder
         partial.rename(folder)
+        sync(folder.parent)
     finally:
+        lock.close()
         shutil.rmtree(partial, ignore_errors=True)
 
 

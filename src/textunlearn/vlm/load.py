@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from textunlearn.errors import UserError
-from textunlearn.vlm.checks import attach_adapter, cannot_load, merge_adapter, require_own_tokenizer
+from textunlearn.errors import UserError, no_memory
+from textunlearn.vlm.checks import attach_adapter, cannot_load, merge_adapter, require_numbers, require_own_tokenizer
 from textunlearn.vlm.model import Vlm
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def _config(spec: ModelSpec, where: str) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=spec.trust_remote_code, revision=spec.revision)
-    except MemoryError:
-        raise
     except Exception as error:  # a config may hold anything, and transformers trips over it wherever it comes to it
+        if no_memory(error):
+            raise
         raise UserError(cannot_load(spec.id, error)) from error
     remote = bool(getattr(config, "auto_map", None)) and spec.trust_remote_code
     if _kind_of(config) is None and not remote:
@@ -139,15 +139,18 @@ def load(spec: ModelSpec) -> Vlm:
             where, dtype=dtype, use_safetensors=True, output_loading_info=True, **held, **options
         )
         processor = load_processor(where, config, **options)
-    except (MemoryError, UserError):
+    except UserError:
         raise
     except Exception as error:  # of every kind, from five libraries; tokenizers raises no other than Exception itself
+        if no_memory(error):
+            raise
         raise UserError(cannot_load(spec.id, error)) from error
     if found["missing_keys"]:  # transformers would go on with random ones
         first = min(found["missing_keys"])
         raise UserError(
             f"{spec.id} lacks weights that its config asks for (first: {first}); get a complete copy of the model"
         )
+    require_numbers(model, spec.id)
     if spec.adapter is not None:
         model = merge_adapter(model, spec.adapter)
     try:

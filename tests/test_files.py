@@ -18,7 +18,7 @@ from textunlearn.files import append_records, atomic, read_records, require_spac
 from textunlearn.job import Job
 from textunlearn.lock import claim
 from textunlearn.records import Answer
-from textunlearn.vlm.export import _fresh
+from textunlearn.vlm.export import fresh
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +101,10 @@ def test_an_export_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
     target, left = tmp_path / "out", tmp_path / f"{files.PARTIAL}out"
     (left / "deep").mkdir(parents=True)
     (left / "deep/model.safetensors").write_text("half")
-    with _fresh(target) as partial:
+    with fresh(target) as partial:
         assert partial == left and not (left / "deep").exists()
         (partial / "whole").write_text("whole")
-        with pytest.raises(UserError, match="another textunlearn process"), _fresh(target):
+        with pytest.raises(UserError, match="another textunlearn process"), fresh(target):
             pass
     assert [path.name for path in target.iterdir()] == ["whole"] and not left.exists()
 

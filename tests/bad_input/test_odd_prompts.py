@@ -12,7 +12,8 @@ from PIL import Image
 from refusals import refused
 
 import tiny
-from textunlearn.chat.terminal import Conversation, printable
+from textunlearn.chat.conversation import Conversation
+from textunlearn.chat.terminal import printable
 from textunlearn.evaluation.generation import generate, requests
 from textunlearn.evaluation.likelihood import choices
 from textunlearn.evaluation.suites import Suite, build_cases
@@ -101,7 +102,7 @@ def test_an_odd_request_is_trained_on_and_talked_about(name: str, clip: Vlm) -> 
     talk = Conversation(clip, 3)
     talk.say(text)
     talk.say("bake")
-    turns = clip.processor.apply_chat_template(talk.messages, tokenize=False)
+    turns = clip.text_of_chat(talk.turns)
     assert turns.count("<|im_end|>") == 5, "a system text, two of the user's turns, two of the model's"
 
 

@@ -1,4 +1,4 @@
-"""What the guards decided while the model was trained."""
+"""What the guards looked at, and what they decided while the model was trained."""
 
 from __future__ import annotations
 
@@ -10,5 +10,9 @@ from textunlearn.report.sections import View, section
 
 @section("guards", "Guards", 55)
 def guards(view: View) -> Mapping[str, Any] | None:
-    events = [row for row in view.run.metrics.get("guard") or [] if isinstance(row, Mapping)]
-    return {"events": [(row.get("step"), row.get("what")) for row in events]} if events else None
+    def rows(name: str) -> list[Mapping[str, Any]]:
+        return [row for row in view.run.metrics.get(name) or [] if isinstance(row, Mapping)]
+
+    events = [(row.get("step"), row.get("what")) for row in rows("guard")]
+    checks = [(row.get("what"), row.get("found")) for row in rows("checks")]
+    return {"events": events, "checks": checks} if events or checks else None

@@ -14,14 +14,14 @@ import typer.main
 from report_run import make_run
 from terminal import Terminal
 from textunlearn import cli, recipes
-from textunlearn.files import read_json, write_text
+from textunlearn.files import read_json, write_json, write_text
 from textunlearn.job import Job
 from textunlearn.judges import JUDGES
 from textunlearn.methods import METHODS
 
 DOCS = (Path(__file__).parent.parent / "docs/json.md").read_text(encoding="utf-8")
 VERBS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-WITHOUT = {"chat", "compare", "completion", "export", "inspect-logs", "unlearn"}
+WITHOUT = {"chat", "compare", "completion", "export", "inspect-logs", "serve", "unlearn"}
 """Verbs that print no table: what they make is files."""
 
 
@@ -100,7 +100,8 @@ def test_evaluating_a_run_prints_its_metrics(terminal: Terminal, monkeypatch: py
     run = make_run(Path("done"))
     write_text(run / "recipe.yaml", recipes.read("plain", ["evaluation.judge=rules"]).to_yaml())
     write_text(run / "utility.json", '{"before": {"perplexity": 20.0}, "after": {"perplexity": 21.0}}')
-    write_text(run / "trained.json", '{"guard": []}')
+    trained = {"guard": [], "vision_hash": "0" * 64, "best_step": 2, "steps": 2}
+    write_json(run / "trained.json", trained)
     assert terminal("judge", run).code == 0
     monkeypatch.setattr(Job, "run", Job.report)  # all that comes before it is there
     found = asked(terminal, "evaluate", run)

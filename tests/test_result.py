@@ -14,7 +14,7 @@ from rich.console import Console
 import textunlearn.vlm.load
 from report_run import make_run
 from textunlearn import result
-from textunlearn.chat.conversation import Conversation
+from textunlearn.chat.conversation import Conversation, request_in
 from textunlearn.chat.terminal import chat, printable
 from textunlearn.errors import UserError
 from textunlearn.recipe import ModelSpec, Recipe
@@ -96,7 +96,8 @@ def test_a_drawing_on_a_transparent_ground_stands_on_white(run: Path, tmp_path: 
         Image.alpha_composite(Image.new("RGBA", (8, 8), ground), drawing).save(tmp_path / f"{name}.png")
     vlm = result.load_result(run)
     clear, white, black = (
-        Conversation(vlm, 12).say("What is it?", tmp_path / f"{name}.png") for name in ("clear", "white", "black")
+        request_in(vlm, [("user", (None, "What is it?"))], [tmp_path / f"{name}.png"]).pixels
+        for name in ("clear", "white", "black")
     )
     assert clear == white != black
 

@@ -97,6 +97,10 @@ def footprint(
     spec = recipe.training
     with META, LiveBytes():  # it runs a few tokens through the model
         add_lora(vlm, spec.lora_rank, spec.lora_alpha, spec.lora_skip, full=spec.full, kind=spec.lora_kind)
+        # Where there are numbers peft gives an adapter its layer's precision; on meta it leaves it in float32.
+        for name, weight in vlm.model.named_parameters():
+            if "lora_" in name:
+                weight.data = weight.data.to(vlm.embed.weight.dtype)  # type: ignore[arg-type, union-attr]
     if spec.gradient_checkpointing:
         checkpoint(vlm)
     vlm.model.train()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from textunlearn.comparison import NAME
-from textunlearn.comparison.claims import best_sentence, claims
+from textunlearn.comparison.claims import claims
 from textunlearn.comparison.summary import Row, Summary, best, pairs, summarise, wrecked
+from textunlearn.comparison.wording import best_sentence
 from textunlearn.files import read_json, write_json
 from textunlearn.report.comparison import markdown_comparison
 from textunlearn.report.markdown import put_between_marks

@@ -25,11 +25,12 @@ def open_picture(path: Path) -> Image.Image:
     return read_picture(path, f"the image {path}")
 
 
-def read_picture(file: Path | BinaryIO, name: str, most_pixels: int = MOST_PIXELS) -> Image.Image:
+def read_picture(file: Path | BinaryIO, name: str, most_pixels: int | None = None) -> Image.Image:
     """The same of an open file too, which errors call ``name``."""
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
+    most_pixels = MOST_PIXELS if most_pixels is None else most_pixels
     try:
         with Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
             if image.width * image.height > most_pixels:  # before any of them is decoded

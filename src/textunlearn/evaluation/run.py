@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -21,7 +22,7 @@ from textunlearn.data.places import PlaceSpec
 from textunlearn.errors import UserError
 from textunlearn.files import read_json, read_records, require_space, sweep, write_json, write_records
 from textunlearn.lock import claim
-from textunlearn.progress import bar
+from textunlearn.progress import Bar, bar
 from textunlearn.recipe import EvaluationSpec, ModelSpec
 from textunlearn.records import Answer, Case, Prompt, Verdict
 
@@ -345,8 +346,15 @@ class EvaluationRun(Generic[R]):
         from textunlearn.report.html import write_report
 
         self.metrics()
-        with bar(self.console, "cases into the report") as progress:
-            return write_report(self.folder, show_unsafe=show_unsafe, progress=progress.set)
+        with ExitStack() as shown:
+            bars: list[Bar] = []
+
+            def told(done: int, total: int) -> None:
+                if not bars:  # not before the run is read: a damaged one is told in one sentence
+                    bars.append(shown.enter_context(bar(self.console, "cases into the report")))
+                bars[0].set(done, total)
+
+            return write_report(self.folder, show_unsafe=show_unsafe, progress=told)
 
     def metrics(self) -> dict[str, Any]:
         """Write metrics.json and metrics.csv of the verdicts that are there."""

@@ -2,6 +2,7 @@
 # make test         set up, lint, type-check, test
 # make lint         the first two of these
 # make bench        time, memory and start-up beside plain ways to do the same (docs/speed.md); half an hour with nothing else running
+# make docs         the documentation as a site, in site/
 # make audit        licences and known holes of the packages in .venv; asks pypi.org's JSON service, which mirrors of the index may lack
 # make clean        remove the environment and what tools left (never runs/)
 #
@@ -17,7 +18,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
 STAMP := .venv/.installed
 
-.PHONY: quickstart test lint bench audit clean setup
+.PHONY: quickstart test lint bench docs audit clean setup
 .DELETE_ON_ERROR:
 
 quickstart: $(STAMP)
@@ -38,6 +39,10 @@ bench: $(STAMP)
 	    "speed/scaling.py --docs docs/speed.md --plot docs/scaling.svg" "throughput.py --docs docs/measuring.md"; do \
 	    echo "benchmarks/$$one"; $(BIN)/python benchmarks/$$one || failed="$$failed $${one%% *}"; done; \
 	    test -z "$$failed" || { echo "missed what is wanted:$$failed" >&2; exit 1; }
+
+docs: $(STAMP)
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 # Licences that one may ship beside Apache-2.0, by parts of their names; of the one package left out its own LICENSE file says Apache-2.0.
 LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF-2.0;Mozilla Public License 2.0;MPL-2.0;ISC;CNRI-Python;Zlib
@@ -61,5 +66,5 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,7 +83,11 @@ def parse(line: str) -> None:
     if verb in ("--help", "--version"):
         return
     assert verb in group.commands, f"there is no verb {verb}"  # type: ignore[attr-defined]
-    group.commands[verb].make_context(verb, arguments)  # type: ignore[attr-defined]
+    command = group.commands[verb]  # type: ignore[attr-defined]
+    while arguments and arguments[0] in getattr(command, "commands", {}):  # `judges check`
+        verb, *arguments = arguments
+        command = command.commands[verb]
+    command.make_context(verb, arguments)
 
 
 @pytest.mark.parametrize(("where", "line"), _commands())

@@ -11,18 +11,18 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads a hook by its path alone
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made rather than written."""
+    sys.path.insert(0, str(Path(__file__).parent))  # mkdocs takes a hook's folder off the path once it is loaded
     import reference
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
     pages = {
         "index.md": readme,
-        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("](docs/", "]("),
         "changes.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "]("),
         "reference/recipe.md": reference.recipe_page(),
         "reference/commands.md": reference.command_page(),

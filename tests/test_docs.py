@@ -17,11 +17,14 @@ import typer.main
 import yaml
 
 from textunlearn import cli
+from textunlearn.comparison.spec import Comparison
 from textunlearn.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```", re.M | re.S)
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```", re.M | re.S
+)
 INDENTED = re.compile(r"^    (textunlearn .+)$", re.M)
 
 
@@ -95,7 +98,9 @@ def test_command_is_understood(where: str, line: str) -> None:
     parse(line)
 
 
-@pytest.mark.parametrize("line", ["textunlearn gaet runs/a", "textunlearn gate runs/a --max-ars 5%  # slip", "textunlearn judge"])
+@pytest.mark.parametrize(
+    "line", ["textunlearn gaet runs/a", "textunlearn gate runs/a --max-ars 5%  # slip", "textunlearn judge"]
+)
 def test_a_slip_is_noticed(line: str) -> None:
     with pytest.raises(Exception) as caught:
         parse(line)
@@ -106,7 +111,12 @@ def test_a_slip_is_noticed(line: str) -> None:
 def test_recipe_is_valid(block: Block) -> None:
     if block.reason:
         pytest.skip(block.reason)
-    Recipe.parse(yaml.safe_load(block.text), block.where)
+    shown = yaml.safe_load(block.text)
+    if "entries" in shown:  # lines to add to a comparison's recipe
+        shipped = yaml.safe_load((ROOT / "src/textunlearn/recipes/comparison.yaml").read_text(encoding="utf-8"))
+        Comparison.parse({**shipped, "entries": {**shipped["entries"], **shown["entries"]}}, block.where)
+    else:
+        Recipe.parse(shown, block.where)
 
 
 @pytest.mark.parametrize("block", of("python"))

@@ -26,7 +26,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_page_is_there(site: Path) -> None:
     written = {page.relative_to(ROOT / "docs").with_suffix(".html") for page in (ROOT / "docs").rglob("*.md")}
-    made = {Path(name) for name in ("index.html", "contributing.html", "reference/recipe.html", "reference/commands.html")}
+    made = {
+        Path(name) for name in ("index.html", "contributing.html", "reference/recipe.html", "reference/commands.html")
+    }
     assert [page for page in written | made if not (site / page).exists()] == []
 
 
@@ -36,5 +38,7 @@ def test_reference_names_every_top_key(site: Path) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
-    loads = re.compile(r"<(?:script|img|iframe)[^>]+src=[\"']?https?:|<link[^>]+rel=[\"']?(?:stylesheet|preconnect)[^>]+https?:")
+    loads = re.compile(
+        r"<(?:script|img|iframe)[^>]+src=[\"']?https?:|<link[^>]+rel=[\"']?(?:stylesheet|preconnect)[^>]+https?:"
+    )
     assert [page.name for page in site.rglob("*.html") if loads.search(page.read_text(encoding="utf-8"))] == []

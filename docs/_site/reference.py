@@ -79,9 +79,13 @@ def recipe_page() -> str:
 def command_page() -> str:
     """Every verb of ``textunlearn`` with its arguments and options, as Markdown."""
     group = typer.main.get_command(cli.app)
-    parts = ["# Command reference\n\nMade from the parser of the command line; `textunlearn VERB --help` says the same.\n"]
+    parts = [
+        "# Command reference\n\nMade from the parser of the command line; `textunlearn VERB --help` says the same.\n"
+    ]
     verbs = dict(group.commands)  # type: ignore[attr-defined]
-    below = {f"{name} {inner}": one for name, verb in verbs.items() for inner, one in getattr(verb, "commands", {}).items()}
+    below = {
+        f"{name} {inner}": one for name, verb in verbs.items() for inner, one in getattr(verb, "commands", {}).items()
+    }
     for name, command in sorted((verbs | below).items(), key=lambda item: list(verbs).index(item[0].split()[0])):
         if command.hidden:
             continue

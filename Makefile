@@ -3,6 +3,7 @@
 # make lint         the first two of these
 # make bench        time, memory and start-up beside plain ways to do the same (docs/speed.md); half an hour with nothing else running
 # make torture      strike every verb that writes, again and again; under 40 minutes on two cores, goes on where it stopped
+# make docs         the documentation as a site, in site/
 # make audit        licences and known holes of the packages in .venv; asks pypi.org's JSON service, which mirrors of the index may lack
 # make clean        remove the environment and what tools left (never runs/)
 #
@@ -18,7 +19,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
 STAMP := .venv/.installed
 
-.PHONY: quickstart test lint bench torture audit clean setup
+.PHONY: quickstart test lint bench torture docs audit clean setup
 .DELETE_ON_ERROR:
 
 quickstart: $(STAMP)
@@ -43,6 +44,10 @@ bench: $(STAMP)
 torture: $(STAMP)
 	@$(BIN)/python tests/torture.py
 
+docs: $(STAMP)
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 # Licences that one may ship beside Apache-2.0, by parts of their names; of the one package left out its own LICENSE file says Apache-2.0.
 LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF-2.0;Mozilla Public License 2.0;MPL-2.0;ISC;CNRI-Python;Zlib
 audit: $(STAMP)
@@ -65,5 +70,5 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
 """Attention for CPUs, in the place of PyTorch's fused kernel where that is the slower one.
 
 On the lengths of requests and packed rows (tens to hundreds of tokens) the fused kernel takes 1.5 to 2 times as long as two plain batched
-products (`benchmarks/speed/attention.py`), and grouped-query models pay besides for keys and values that are repeated for every head. Here the queries that share keys are one matrix. The scores are held in
-memory, so long inputs go to the fused kernel as before.
+products (`benchmarks/speed/attention.py`), and grouped-query models pay besides for keys and values that are repeated for every head.
+Here the queries that share keys are one matrix. The scores are held in memory, so long inputs go to the fused kernel as before.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 VARIABLE = "_TEXTUNLEARN_COMPLETE"
 """By which a shell's script asks for completions (typer's way)."""
@@ -137,6 +138,8 @@ def _settings(model: type[BaseModel], incomplete: str) -> Offer:
 
 def _leaves(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
     """Every setting by its path, with its description and its type."""
+    from pydantic import BaseModel
+
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):

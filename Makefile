@@ -4,6 +4,7 @@
 # make bench        time, memory and start-up beside plain ways to do the same (docs/speed.md); half an hour with nothing else running
 # make torture      strike every verb that writes, again and again; under 40 minutes on two cores, goes on where it stopped
 # make docs         the documentation as a site, in site/
+# make package      build wheel and sdist into dist/, install the wheel into an environment of its own, and start it there
 # make audit        licences and known holes of the packages in .venv; asks pypi.org's JSON service, which mirrors of the index may lack
 # make clean        remove the environment and what tools left (never runs/)
 #
@@ -19,7 +20,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-warn-script-location --root-user-action=ignore
 STAMP := .venv/.installed
 
-.PHONY: quickstart test lint bench torture docs audit clean setup
+.PHONY: quickstart test lint bench torture docs package audit clean setup
 .DELETE_ON_ERROR:
 
 quickstart: $(STAMP)
@@ -47,6 +48,15 @@ torture: $(STAMP)
 docs: $(STAMP)
 	@$(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+# A fresh environment: what the wheel does not name as needed is not there. It holds torch again, so it is made below build/.
+package: $(STAMP)
+	@$(PIP) build
+	@rm -rf dist build/package && $(BIN)/python -m build --outdir dist . >/dev/null && ls dist
+	@"$(PYTHON)" -m venv build/package
+	@command -v nvidia-smi >/dev/null 2>&1 || build/package/bin/python -m pip install -qq $(TORCH)
+	@build/package/bin/python -m pip install -qq dist/*.whl
+	@cd build && package/bin/textunlearn --help >/dev/null && package/bin/textunlearn recipe >/dev/null && package/bin/textunlearn doctor
 
 # Licences that one may ship beside Apache-2.0, by parts of their names; of the one package left out its own LICENSE file says Apache-2.0.
 LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF-2.0;Mozilla Public License 2.0;MPL-2.0;ISC;CNRI-Python;Zlib

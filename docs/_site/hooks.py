@@ -14,6 +14,29 @@ ROOT = Path(__file__).parents[2]
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Start": ("index", "start", "concepts", "paper_terms", "limits"),
+    "How to": (
+        "own_model", "own_data", "plan", "training", "several_gpus", "measuring", "attacks", "spoken", "judges", "data_sets",
+        "ci_gate", "report", "chat", "serving", "endpoints", "inspect", "harnesses", "tracking",
+    ),
+    "Add a part": ("contributing", "adding_a_method", "adding_an_attack", "adding_a_judge", "adding_a_data_set"),
+    "Results": ("results", "comparison", "recipe_development", "speed"),
+    "Reference": ("reference/recipe", "reference/commands", "json", "models", "builtin_model"),
+    "The project": ("changes", "reliability", "threat_model"),
+}  # fmt: skip
+"""Heading -> pages, in their order. One that is not there is left out; one that is there and not named stands under "More"."""
+
+
+def navigation(pages: set[str]) -> list[dict[str, list[str]]]:
+    """mkdocs' ``nav`` for ``pages`` (paths below docs/), every one of them once."""
+    nav = [
+        {heading: there} for heading, names in GROUPS.items() if (there := [f"{n}.md" for n in names if f"{n}.md" in pages])
+    ]
+    named = {page for group in nav for there in group.values() for page in there}
+    return [*nav, {"More": rest}] if (rest := sorted(pages - named)) else nav
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made rather than written."""
     sys.path.insert(0, str(Path(__file__).parent))  # mkdocs takes a hook's folder off the path once it is loaded
@@ -29,6 +52,7 @@ def on_files(files: Files, config: Any) -> Files:
     }
     for place, text in pages.items():
         files.append(File.generated(config, place, content=text))
+    config.nav = navigation({file.src_uri for file in files.documentation_pages()})
     return files
 
 

@@ -15,7 +15,7 @@ OUTSIDE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Start": ("index", "start", "concepts", "paper_terms", "limits"),
+    "Start": ("index", "concepts", "paper_terms", "limits"),
     "How to": (
         "own_model", "own_data", "plan", "training", "several_gpus", "measuring", "attacks", "spoken", "judges", "data_sets",
         "ci_gate", "report", "chat", "serving", "endpoints", "inspect", "harnesses", "tracking",

@@ -35,7 +35,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", out, copy]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        out,
+        copy,
+    ]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-2000:]
     return next(out.glob("*.whl"))
@@ -51,7 +62,18 @@ def test_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
 
 
 def test_starts_from_where_it_was_installed(wheel: Path, tmp_path: Path) -> None:
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target", tmp_path / "site", wheel]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-compile",
+        "--target",
+        tmp_path / "site",
+        wheel,
+    ]
     subprocess.run(install, check=True)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     code = "import textunlearn, sys; print(textunlearn.__file__); from textunlearn.cli import main; sys.argv[1:] = ['recipe']; main()"

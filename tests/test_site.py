@@ -42,3 +42,18 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         r"<(?:script|img|iframe)[^>]+src=[\"']?https?:|<link[^>]+rel=[\"']?(?:stylesheet|preconnect)[^>]+https?:"
     )
     assert [page.name for page in site.rglob("*.html") if loads.search(page.read_text(encoding="utf-8"))] == []
+
+
+def test_every_page_is_in_the_navigation_once(site: Path) -> None:
+    start = (site / "start.html").read_text(encoding="utf-8")
+    nav = start[start.index('data-md-level="0"') : start.index("</nav>", start.index("The project"))]
+    links = re.findall(r'<a href="([^"#]+\.html)" class="md-nav__link', nav)
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"start"}
+    assert sorted(link for link in links if Path(link).stem in pages) == sorted(f"{page}.html" for page in pages)
+
+
+def test_the_recipe_reference_explains_its_keys(site: Path) -> None:
+    text = (site / "reference/recipe.html").read_text(encoding="utf-8")
+    row = re.search(r"<tr>\s*<td><code>seed</code></td>(.*?)</tr>", text, re.S)
+    assert row and "the same seed gives the same run" in row[1]
+    assert "share of rows that stand in the image slots" in text

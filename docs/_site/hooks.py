@@ -15,7 +15,7 @@ OUTSIDE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Start": ("index", "concepts", "paper_terms", "limits"),
+    "Start": ("index", "start", "concepts", "paper_terms", "limits"),
     "How to": (
         "own_model", "own_data", "plan", "training", "several_gpus", "measuring", "attacks", "spoken", "judges", "data_sets",
         "ci_gate", "report", "chat", "serving", "endpoints", "inspect", "harnesses", "tracking",
@@ -31,7 +31,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 def navigation(pages: set[str]) -> list[dict[str, list[str]]]:
     """mkdocs' ``nav`` for ``pages`` (paths below docs/), every one of them once."""
     nav = [
-        {heading: there} for heading, names in GROUPS.items() if (there := [f"{n}.md" for n in names if f"{n}.md" in pages])
+        {heading: there}
+        for heading, names in GROUPS.items()
+        if (there := [f"{n}.md" for n in names if f"{n}.md" in pages])
     ]
     named = {page for group in nav for there in group.values() for page in there}
     return [*nav, {"More": rest}] if (rest := sorted(pages - named)) else nav
@@ -58,7 +60,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
     """Show links to files of the repository that are no pages as their names: the site has nothing to open there."""
-    pages = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
+    pages = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 
     def link(match: re.Match[str]) -> str:
         text, target = match.groups()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import re
 import types
 from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
 import typer.main
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from textunlearn import cli
+from textunlearn import cli, recipes
 from textunlearn.recipe import Recipe
 
 
@@ -57,12 +61,40 @@ def _default(field: FieldInfo) -> str:
     return "null" if value is None else f"`{_cell(value)}`"
 
 
+def _meaning(field: FieldInfo, comment: str) -> str:
+    """What a key means: its model's word on it or quickstart.yaml's, whichever says more."""
+    return max(field.description or "", comment, key=len)
+
+
+@functools.cache
+def _comments() -> dict[str, str]:
+    """Key path -> the comment beside it in quickstart.yaml, which names every key; lines of comment below it included."""
+    text = recipes.find(recipes.DEFAULT).read_text(encoding="utf-8")
+    lines, found = text.splitlines(), {}
+
+    def walk(node: yaml.MappingNode, prefix: str) -> None:
+        for key, value in node.value:
+            beside = re.search(r"\s#\s*(.*)$", lines[key.start_mark.line])
+            below = itertools.takewhile(
+                bool, (re.match(r"\s{12,}#\s*(.*)$", line) for line in lines[key.start_mark.line + 1 :])
+            )
+            if beside:
+                found[prefix + key.value] = " ".join([beside[1], *(one[1] for one in below if one)])
+            if isinstance(value, yaml.MappingNode):
+                walk(value, f"{prefix}{key.value}.")
+
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    walk(root, "")
+    return found
+
+
 def _sections(model: type[BaseModel], path: str, above: tuple[type[BaseModel], ...] = ()) -> Iterator[str]:
     doc = (model.__doc__ or "").strip().split("\n\n")[0]
     yield f"\n## {f'`{path}`' if path else 'The top'}\n\n{' '.join(doc.split())}\n"
     yield "\n| Key | Takes | Default | Meaning |\n|---|---|---|---|\n"
     for name, field in model.model_fields.items():
-        meaning = _cell(field.description or "")
+        meaning = _cell(_meaning(field, _comments().get(f"{path}.{name}".lstrip("."), "")))
         yield f"| `{field.alias or name}` | {_kind(field.annotation)} | {_default(field)} | {meaning} |\n"
     for name, field in model.model_fields.items():
         for inner in dict.fromkeys(_models(field.annotation)):

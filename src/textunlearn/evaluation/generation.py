@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from textunlearn.errors import UserError
 from textunlearn.evaluation.batching import in_batches
-from textunlearn.evaluation.side_by_side import parts_for, side_by_side
 from textunlearn.files import append_records, read_records
 from textunlearn.pictures import open_picture, pixel_hash
 from textunlearn.records import Answer, Case
@@ -160,17 +159,6 @@ def generate(
 
 def _batch(
     vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None = None
-) -> list[tuple[str, int, bool]]:
-    from textunlearn.vlm.attention import quick_attention
-
-    with quick_attention(vlm.decoder):  # around all parts: none may end it for the others
-        return side_by_side(
-            asked, parts_for(vlm, len(asked)), lambda some: _answers(vlm, some, max_new_tokens, features)
-        )
-
-
-def _answers(
-    vlm: Vlm, asked: Sequence[Request], max_new_tokens: int, features: ImageFeatures | None
 ) -> list[tuple[str, int, bool]]:
     """Text, number of tokens, and whether it came to its end, of each answer."""
     generated, longest = run(vlm, asked, features, max_new_tokens=max_new_tokens)

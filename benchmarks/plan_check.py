@@ -25,7 +25,6 @@ SIZES: dict[str, dict[str, int]] = {
     "500M": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 36, "num_attention_heads": 16},
 }
 STEPS = 3
-MARKS = "<!-- plan-check:start -->", "<!-- plan-check:end -->"
 
 
 def write_config(folder: Path, size: str) -> None:
@@ -184,11 +183,9 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if given.write:
-        from textunlearn.files import write_text
+        from textunlearn.report.markdown import put_between_marks
 
-        head, _, rest = given.write.read_text(encoding="utf-8").partition(MARKS[0])
-        _, _, tail = rest.partition(MARKS[1])
-        write_text(given.write, f"{head}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{tail}")
+        put_between_marks(given.write, "plan-check", lines)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-MARKS = "<!-- plan-recipes:start -->", "<!-- plan-recipes:end -->"
 MACHINES = ("1x24GB", "1x80GB", "8x80GB")
 
 
@@ -158,11 +157,9 @@ def main() -> None:
         "Made by `python benchmarks/plan_recipes.py`: computed, nothing was run on a GPU. Lengths of rows are assumed.",
     ]
     if given.write:
-        from textunlearn.files import write_text
+        from textunlearn.report.markdown import put_between_marks
 
-        head, _, rest = given.write.read_text(encoding="utf-8").partition(MARKS[0])
-        _, _, tail = rest.partition(MARKS[1])
-        write_text(given.write, f"{head}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{tail}")
+        put_between_marks(given.write, "plan-recipes", lines)
 
 
 if __name__ == "__main__":

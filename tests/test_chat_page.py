@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from chromium import playwright
 from payloads import PAYLOADS
 from report_run import make_run
 from serving import Served, served, trained_run
@@ -23,25 +23,11 @@ from textunlearn.records import Answer, Case, Verdict
 from textunlearn.report.html import write_report
 from textunlearn.serve.limits import Limits
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("there is no Chromium on this machine (Debian: apt install chromium)", allow_module_level=True)
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="driving Chromium needs playwright (pip install 'textunlearn[browser]')"
-)
 expect = playwright.expect
 Page = Any
 
 WAIT = 60_000
 """Milliseconds; a page that works takes a fraction of it."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

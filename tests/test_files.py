@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +14,6 @@ from textunlearn import files
 from textunlearn.errors import UserError
 from textunlearn.files import append_records, atomic, read_records, require_space, sweep, write_text
 from textunlearn.job import Job
-from textunlearn.lock import claim
 from textunlearn.records import Answer
 from textunlearn.vlm.export import fresh
 
@@ -65,22 +62,6 @@ def test_what_a_kill_left_half_is_swept_by_the_next_run(tmp_path: Path) -> None:
     Job(tmp_path, job_run.recipe(tmp_path, tmp_path), job_run.quiet()).close()
     assert not left.exists() and (tmp_path / "data/kept").exists()
     sweep(tmp_path / "nowhere")
-
-
-def test_a_lock_outlives_no_crash_and_refuses_a_second_process(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from textunlearn.lock import claim\n"
-        "held = claim(pathlib.Path(sys.argv[1])); print('held', flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=r"another textunlearn process is working in .*; wait for it"):
-            claim(tmp_path)
-        process.kill()
-    claim(tmp_path).close()
-    assert (tmp_path / ".lock").exists(), "the file stays, and locks nobody out"
 
 
 def test_a_disk_that_is_nearly_full_is_told_before_work_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from textunlearn.methods import Method
 from textunlearn.recipe import Recipe
 from textunlearn.records import KINDS, Prompt
 from textunlearn.training.rows import Row, Target
-from textunlearn.vlm.model import Vlm
+from textunlearn.vlm.model import Vlm, decoder_path
 
 SOME = 48
 """Prompts a kind that are laid out; the run's own are drawn from many more, of like lengths."""
@@ -39,8 +39,7 @@ def opened(model: Any, name: str, where: str, config: Any, **options: Any) -> tu
         return wrap(model, load_processor(where, config, **options), name), ""
     except Exception as error:  # of every kind, from five libraries, as in `vlm.load.load`
         why = " ".join(str(error).split())[:120]
-    decoder = model.get_decoder()
-    path = next((path for path, module in model.named_modules() if module is decoder), "")
+    path = decoder_path(model)
     if not path or model.get_output_embeddings() is None:
         raise UserError(f"{name} ({type(model).__name__}) has no language model part that textunlearn can find")
     return Wordless(name, model, None, path), f"its processor could not be had ({why}), so lengths of rows are assumed"

@@ -100,7 +100,9 @@ class MasterAdamW(torch.optim.Optimizer):
                     state["master"] = p.detach().float().clone()
                     state["exp_avg"] = torch.zeros_like(state["master"])
                     state["exp_avg_sq"] = torch.zeros_like(state["master"])
-                grad = p.grad.float() / factor
+                grad = p.grad.float()
+                if factor != 1:
+                    grad = grad / factor
                 state["step"] += 1
                 t = state["step"].item()
                 state["exp_avg"].lerp_(grad, 1 - beta1)

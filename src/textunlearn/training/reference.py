@@ -59,7 +59,7 @@ def reference_states(
     missing.sort(key=lambda row: len(row.prompt))
     if missing:  # the file is written anew beside the old one
         width = int(vlm.base.config.get_text_config().hidden_size)
-        size = width * torch.empty(0, dtype=vlm.embed.weight.dtype).element_size()  # type: ignore[arg-type, union-attr]
+        size = width * vlm.embed.weight.element_size()  # type: ignore[operator, union-attr]
         tokens = sum(len(t.ids) for row in concerned.values() for t in row.targets if t.role in roles)
         require_space(path.parent, size * tokens * len(depths), "the cache of the original model's states")
     if progress is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from textunlearn.errors import UserError, no_memory
 from textunlearn.vlm.checks import attach_adapter, cannot_load, merge_adapter, require_numbers, require_own_tokenizer
-from textunlearn.vlm.model import Vlm
+from textunlearn.vlm.model import Vlm, decoder_path
 
 if TYPE_CHECKING:
     import torch
@@ -175,10 +175,9 @@ def wrap(model: Any, processor: Any, name: str) -> Vlm:
             f"{name} has no chat template, so requests cannot be put to it as a user would; use an instruction-tuned model"
         )
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    decoder = base.get_decoder()
-    paths = [path for path, module in base.named_modules() if module is decoder]
-    if not paths or not paths[0] or base.get_output_embeddings() is None:
+    path = decoder_path(base)
+    if not path or base.get_output_embeddings() is None:
         raise UserError(f"{name} ({type(base).__name__}) has no language model part that textunlearn can find")
-    vlm = Vlm(name, model, processor, paths[0])
+    vlm = Vlm(name, model, processor, path)
     require_own_tokenizer(vlm)
     return vlm

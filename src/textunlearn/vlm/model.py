@@ -302,6 +302,12 @@ class Vlm:
         return _hash(sorted(self.base.state_dict().items()))
 
 
+def decoder_path(model: Any) -> str:
+    """Dotted name of the language model inside a transformers model; "" where there is none, or nothing around it."""
+    decoder = model.get_decoder()
+    return next((path for path, module in model.named_modules() if module is decoder), "")
+
+
 def _placeholder(part: Medium | None) -> dict[str, str]:
     """What transformers' chats have for a picture or a sound."""
     return {"type": "image" if part is None else part.value}

@@ -48,13 +48,11 @@ def kept_whole(config: Any, kind: Any) -> list[str]:
     from torch import nn
 
     from textunlearn.training.soundness import NOT_TRAINED
-    from textunlearn.vlm.model import Vlm
+    from textunlearn.vlm.model import Vlm, decoder_path
 
     with torch.device("meta"):
         model = kind.from_config(config)
-    decoder = model.get_decoder()
-    path = next((name for name, module in model.named_modules() if module is decoder), "")
-    vlm = Vlm("", model, None, path)
+    vlm = Vlm("", model, None, decoder_path(model))
     return [
         name
         for name, module in model.named_modules()
